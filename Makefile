@@ -1,0 +1,32 @@
+# Development. Users need only: python3 app.py --library DIR
+PYTHON ?= python3
+DEV := .venv-dev
+BIN := $(DEV)/bin
+
+.PHONY: test check fix dev clean
+
+test: $(DEV)/ready  ## install the development set-up on the first run, then run the tests
+	$(BIN)/python -m pytest
+
+check: $(DEV)/ready  ## everything CI looks at beside the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(DEV)/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+dev: $(DEV)/ready
+
+# torch first and by itself: resolved together with the rest, pip may take a build that
+# brings gigabytes of GPU libraries.
+$(DEV)/ready: requirements.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(DEV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

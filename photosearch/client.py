@@ -1,0 +1,103 @@
+"""Talk to the running daemon in protocol.py's messages, with the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.parse
+from typing import Any, Final
+
+from photosearch import home, protocol
+from photosearch.errors import DaemonUnreachable, PhotosearchError
+from photosearch.home import Home, Running
+from photosearch.types import Hit
+
+TIMEOUT_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 30.0
+
+
+class Client:
+    """One daemon, addressed by the run.json and token of its home."""
+
+    def __init__(self, place: Home, running: Running, token: str) -> None:
+        self.running = running
+        self._place = place
+        self._token = token
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.running.port}/"
+
+    def search(self, query: str, *, k: int, show_all: bool) -> list[Hit]:
+        raw = self._call("GET", "/search", q=query, k=k, all="true" if show_all else "false")
+        return [Hit(**{**hit, "why": tuple(hit["why"])}) for hit in raw["hits"]]
+
+    def status(self) -> protocol.StatusReply:
+        raw = self._call("GET", "/status")
+        raw["libraries"] = [protocol.LibraryMessage(**item) for item in raw["libraries"]]
+        raw["indexing"] = protocol.IndexingMessage(**raw["indexing"])
+        return protocol.StatusReply(**raw)
+
+    def new_code(self) -> str:
+        return str(self._call("POST", "/codes")["code"])
+
+    def stop(self) -> None:
+        """Ask the daemon to stop and wait until it has."""
+        self._call("POST", "/stop")
+        until = time.monotonic() + STOP_SECONDS
+        while home.find_running(self._place) == self.running and is_answering(self.running):
+            if time.monotonic() > until:
+                raise PhotosearchError(
+                    f"process {self.running.pid} has not stopped after {STOP_SECONDS:.0f} seconds."
+                )
+            time.sleep(0.05)
+        while self._place.run.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _call(self, method: str, path: str, **params: object) -> Any:
+        target = protocol.API + path
+        if params:
+            target += "?" + urllib.parse.urlencode(params)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.running.port, timeout=TIMEOUT_SECONDS
+        )
+        try:
+            connection.request(method, target, headers={"Authorization": f"Bearer {self._token}"})
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonUnreachable(
+                f"the daemon (process {self.running.pid}) does not answer: {error}."
+            ) from error
+        finally:
+            connection.close()
+        try:
+            reply = json.loads(body)
+            if response.status == 200:
+                return reply
+            problem = reply["error"]
+            raise PhotosearchError(" ".join(filter(None, (problem["message"], problem["hint"]))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DaemonUnreachable(
+                f"port {self.running.port} answered, but not as photosearch does."
+            ) from error
+
+
+def find_daemon(place: Home) -> Client | None:
+    """The daemon of this home, if one is running and answers."""
+    running, token = home.find_running(place), home.read_token(place)
+    if running is None or token is None or not is_answering(running):
+        return None
+    return Client(place, running, token)
+
+
+def is_answering(running: Running) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5.0)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

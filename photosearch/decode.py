@@ -1,0 +1,271 @@
+"""Decode photos in worker processes, so that no file can crash, hang or fill this one.
+
+A worker that dies or runs over its time names the file it had and is replaced;
+the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from photosearch import formats, preprocess, scan
+from photosearch.errors import PhotoRejected
+from photosearch.types import Pixels, Preprocess, Stamp
+
+MAX_SECONDS: Final = 60.0  # for one photo; the slowest honest one seen took 4
+MAX_MEMORY_BYTES: Final = 3 << 30  # address space of a worker beyond what it starts with
+MAX_FILE_BYTES: Final = 1 << 30
+NICE: Final = 10
+PREVIEW_PX: Final = 1600
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to decode. `preprocess` None asks for a preview of `side_px` instead of pixels."""
+
+    key: bytes  # given back with the result
+    path: str  # absolute
+    preprocess: Preprocess | None
+    side_px: int = formats.THUMBNAIL_PX  # of the WebP picture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded photo, ready for the encoder and the library."""
+
+    pixels: Pixels  # (S, S, 3); empty for a preview
+    picture: bytes  # WebP
+    content_hash: bytes
+    stamp: Stamp  # of the very bytes that were hashed and decoded
+    width_px: int
+    height_px: int
+    format: str
+    taken: str | None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a file gave no picture. `transient` ones are worth another look soon."""
+
+    reason: str
+    transient: bool = False
+
+
+Outcome = Picture | Rejected
+
+
+def hash_file(path: str) -> bytes:
+    """BLAKE2b-256 of a file's bytes: the name of a Photo."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).digest()
+
+
+def decode_file(task: Task) -> Outcome:
+    """Hash and decode one file. Runs in a worker; never raises for what a file holds."""
+    path = Path(task.path)
+    try:
+        with path.open("rb") as stream:
+            before = os.fstat(stream.fileno())
+            if before.st_size == 0:
+                return Rejected("empty: 0 bytes")
+            if before.st_size > MAX_FILE_BYTES:
+                return Rejected(f"too large: {before.st_size >> 20} MiB")
+            digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).digest()
+            stream.seek(0)
+            result = _picture(stream, task, digest, scan.stamp_of(before))
+            after = os.fstat(stream.fileno())
+    except PhotoRejected as error:
+        return Rejected(str(error))
+    except FileNotFoundError:
+        return Rejected("gone", transient=True)
+    except PermissionError:
+        return Rejected("no permission to read it")
+    except OSError as error:
+        return Rejected(f"cannot be read: {error.strerror or error}")
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return Rejected("changed while it was read", transient=True)
+    return result
+
+
+def _picture(stream: object, task: Task, digest: bytes, stamp: Stamp) -> Picture:
+    how = task.preprocess
+    least_px = task.side_px
+    if how is not None:
+        least_px = max(least_px, preprocess.DRAFT_OVERSAMPLING * how.side_px)
+    photo = preprocess.open_photo(stream, least_px=least_px)  # type: ignore[arg-type]
+    return Picture(
+        pixels=preprocess.fit(photo.image, how) if how else np.empty((0, 0, 3), np.uint8),
+        picture=formats.thumbnail(photo.image, side_px=task.side_px),
+        content_hash=digest,
+        stamp=stamp,
+        width_px=photo.width_px,
+        height_px=photo.height_px,
+        format=photo.format,
+        taken=formats.taken(photo.exif),
+    )
+
+
+def _serve(pipe: Connection, memory_bytes: int) -> None:
+    """A worker's life: tasks in, outcomes out, until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the parent to handle
+    _lower_priority()
+    _cap_memory(memory_bytes)
+    Image.preinit()
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            outcome: Outcome = decode_file(task)
+        except MemoryError:
+            outcome = Rejected("too large: decoding it ran out of memory")
+        try:
+            pipe.send(outcome)
+        except OSError:
+            return
+
+
+def _lower_priority() -> None:
+    if hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(NICE)
+
+
+def _cap_memory(memory_bytes: int) -> None:
+    """Cap the address space where the system can (Linux); elsewhere pixel caps alone protect."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(OSError, ValueError):
+        started = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (started + memory_bytes, resource.RLIM_INFINITY))
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    task: Task | None = None
+    deadline: float = 0.0
+
+
+class DecodePool:
+    """At most `workers` processes, started when first needed. One thread may call at a time."""
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        max_seconds: float = MAX_SECONDS,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+    ) -> None:
+        assert workers >= 1, workers
+        self._size = workers
+        self._max_seconds = max_seconds
+        self._max_memory_bytes = max_memory_bytes
+        self._workers: list[_Worker] = []
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Outcomes as they come, in any order. Takes from `tasks` only what workers can start."""
+        source = iter(tasks)
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and (worker := self._idle()) is not None:
+                    task = next(source, None)
+                    if task is None:
+                        exhausted = True
+                    else:
+                        self._start(worker, task)
+                busy = [worker for worker in self._workers if worker.task is not None]
+                if not busy:
+                    return
+                yield from self._collect(busy)
+        finally:
+            for worker in [worker for worker in self._workers if worker.task is not None]:
+                self._discard(worker)  # the caller stopped half-way
+
+    def one(self, task: Task) -> Outcome:
+        """Decode a single file."""
+        return next(outcome for _, outcome in self.run([task]))
+
+    def shrink(self, workers: int) -> None:
+        """End all but `workers` idle processes, to give their memory back."""
+        for worker in self._workers[workers:]:
+            self._discard(worker)
+
+    def close(self) -> None:
+        self.shrink(0)
+
+    def _idle(self) -> _Worker | None:
+        for worker in self._workers:
+            if worker.task is None:
+                return worker
+        if len(self._workers) < self._size:
+            return self._spawn()
+        return None
+
+    def _spawn(self) -> _Worker:
+        # spawn, not fork: this process has threads, and a forked lock stays locked for ever.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self._max_memory_bytes), name="decode", daemon=True
+        )
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _start(self, worker: _Worker, task: Task) -> None:
+        worker.task = task
+        worker.deadline = time.monotonic() + self._max_seconds
+        with contextlib.suppress(OSError):  # it died idle: _collect finds its pipe closed
+            worker.pipe.send(task)
+
+    def _collect(self, busy: list[_Worker]) -> Iterator[tuple[Task, Outcome]]:
+        patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
+        ready = wait([worker.pipe for worker in busy], timeout=patience)
+        now = time.monotonic()
+        for worker in busy:
+            task = worker.task
+            assert task is not None
+            if worker.pipe in ready:
+                try:
+                    outcome: Outcome = worker.pipe.recv()
+                    worker.task = None
+                except (EOFError, OSError):
+                    self._discard(worker)
+                    code = worker.process.exitcode
+                    outcome = Rejected(f"damaged: the decoder crashed on it (exit {code})")
+            elif now >= worker.deadline:
+                self._discard(worker)
+                outcome = Rejected(f"damaged: decoding took over {self._max_seconds:.0f} seconds")
+            else:
+                continue
+            yield task, outcome
+
+    def _discard(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.pipe.close()
+        if worker.task is None:
+            worker.process.join(timeout=2.0)  # an idle worker ends when its pipe does
+        if worker.process.is_alive():
+            worker.process.kill()
+        worker.process.join()

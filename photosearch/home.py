@@ -1,0 +1,162 @@
+"""The home directory: where the library, thumbnails, logs, token and lock are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from photosearch.errors import HomeInUse, PhotosearchError
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a running daemon says of itself in run.json."""
+
+    pid: int
+    port: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under one home directory; none of them need exist."""
+
+    directory: Path
+
+    @property
+    def library(self) -> Path:
+        return self.directory / "library.db"
+
+    @property
+    def thumbnails(self) -> Path:
+        return self.directory / "thumbnails"
+
+    @property
+    def bundles(self) -> Path:
+        return self.directory / "bundles"
+
+    @property
+    def settings(self) -> Path:
+        return self.directory / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "photosearch.log"
+
+    @property
+    def token(self) -> Path:
+        return self.directory / "token"
+
+    @property
+    def run(self) -> Path:
+        return self.directory / "run.json"
+
+    @property
+    def owner(self) -> Path:
+        return self.directory / "owner.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.directory / "lock"
+
+
+def open_home(directory: str | None) -> Home:
+    """The home from --home, PHOTOSEARCH_HOME, or the system's place for application data."""
+    chosen = directory or os.environ.get("PHOTOSEARCH_HOME")
+    if chosen:
+        return Home(Path(chosen).expanduser().absolute())
+    import platformdirs
+
+    return Home(Path(platformdirs.user_data_dir("photosearch", appauthor=False)))
+
+
+def make_home(home: Home) -> None:
+    """Create the directory, for its owner alone."""
+    try:
+        home.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (home.directory / ".nomedia").touch()  # our thumbnails are not the user's photos
+    except OSError as error:
+        raise PhotosearchError(
+            f"{home.directory}: cannot be created ({error.strerror}). Choose another --home."
+        ) from error
+
+
+@contextlib.contextmanager
+def owned(home: Home) -> Iterator[None]:
+    """Be the one process that writes here. The lock dies with the process, however it ends."""
+    import filelock
+
+    make_home(home)
+    lock = filelock.FileLock(home.lock, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise HomeInUse(home.directory, owner_pid(home)) from None
+    except OSError as error:
+        raise PhotosearchError(
+            f"{home.directory}: cannot be written ({error.strerror}). Choose another --home."
+        ) from error
+    try:
+        write_private(home.owner, json.dumps({"pid": os.getpid()}))
+        yield
+    finally:
+        home.run.unlink(missing_ok=True)
+        home.owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def owner_pid(home: Home) -> int | None:
+    """Process id of the owner, where it could be read."""
+    try:
+        pid = json.loads(home.owner.read_text(encoding="utf-8"))["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if isinstance(pid, int) else None
+
+
+def announce(home: Home, running: Running) -> None:
+    write_private(home.run, json.dumps(asdict(running)))
+
+
+def find_running(home: Home) -> Running | None:
+    """The daemon that announced itself here; it may have died since."""
+    try:
+        raw = json.loads(home.run.read_text(encoding="utf-8"))
+        return Running(int(raw["pid"]), int(raw["port"]), str(raw["version"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_token(home: Home) -> str | None:
+    try:
+        return home.token.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def require_token(home: Home) -> str:
+    """The home's 256-bit token, made on first use and readable by the owner alone."""
+    found = read_token(home)
+    if found is not None and len(found) == 64:
+        return found
+    token = secrets.token_hex(32)
+    write_private(home.token, token)
+    return token
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a small file whole or not at all, mode 0600 from its first byte."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""Neighbours of a vector within one Space: exact.py is the oracle, hnsw.py the graph."""

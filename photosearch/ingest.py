@@ -1,0 +1,357 @@
+"""Paths -> committed photos: scan, plan, identify, decode, embed, commit.
+
+Everything enters here: the scan at start, the periodic sweep and the paths that
+events name. Files are identified as cheaply as possible: by file id, then by
+hash, and only bytes never seen are decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from photosearch import scan
+from photosearch.decode import DecodePool, Picture, Rejected, Task, hash_file
+from photosearch.encoder import Encoder
+from photosearch.errors import RootMissing
+from photosearch.library import ORPHAN_GRACE_NS, Changes, Embedded, Library
+from photosearch.preprocess import normalise
+from photosearch.reconcile import SETTLE_NS, Plan, plan
+from photosearch.store.photos import join
+from photosearch.thumbnails import Thumbnails
+from photosearch.types import Location, Root, Stamp
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 16  # photos embedded and committed together: what a kill loses at most
+MAX_BATCH_SECONDS: Final = 3.0  # slow decoding must not keep finished photos from being searched
+COMMIT_PATHS: Final = 2000  # paths in one transaction where nothing is decoded
+MAX_PROBLEMS: Final = 20  # named in full to whoever started the run
+
+
+@dataclass
+class Totals:
+    """What one run did, in files."""
+
+    seen: int = 0
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    failed: int = 0
+    unchanged: int = 0
+    waiting: int = 0  # still being written when the run ended
+    decoded: int = 0
+    to_read: int = 0  # planned; with the counts above it gives progress
+    seconds: float = 0.0
+    problems: list[tuple[str, str]] = field(default_factory=list)  # the first few: path, reason
+
+    @property
+    def done(self) -> int:
+        return self.added + self.updated + self.moved + self.failed
+
+    @property
+    def photos_per_second(self) -> float:
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass
+class _Work:
+    """One root's plan while it is carried out."""
+
+    root: Root
+    known: Mapping[bytes, Location]
+    gone: dict[int, list[bytes]]  # photo -> forgotten paths it had, not yet matched to a new one
+    totals: Totals
+    waiting: list[bytes] = field(default_factory=list)
+
+
+class Ingest:
+    """Carries out plans. Used by one thread, the one that owns the library."""
+
+    def __init__(
+        self,
+        library: Library,
+        encoder: Encoder,
+        pool: DecodePool,
+        thumbnails: Thumbnails,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        settle_ns: int = SETTLE_NS,
+        on_progress: Callable[[Totals], None] = lambda totals: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._library = library
+        self._encoder = encoder
+        self._pool = pool
+        self._thumbnails = thumbnails
+        self._clock_ns = clock_ns
+        self._settle_ns = settle_ns
+        self._on_progress = on_progress
+        self._should_stop = should_stop
+
+    def sync(self, root: Root, totals: Totals, *, under: bytes = b"") -> list[bytes]:
+        """Make the library equal to the disk for a root, or for one folder in it.
+
+        Returns the paths that are still being written, for the caller to look at
+        again. A root that is missing is marked offline and keeps its photos.
+        """
+        tree = scan.scan(root.path, under=under)
+        known = self._library.known_under(root.root_id, under)
+        if b"" in tree.unreadable or (not under and is_unmounted(root, known, tree)):
+            self._set_offline(root, True)
+            return []
+        if under in tree.unreadable and not os.path.isdir(root.path):
+            self._set_offline(root, True)
+            return []
+        self._set_offline(root, False)
+        unreadable = tuple(folder for folder in tree.unreadable if self._still_there(root, folder))
+        todo = plan(
+            known,
+            tree.files,
+            self._clock_ns(),
+            unreadable=unreadable,
+            settle_ns=self._settle_ns,
+        )
+        totals.seen += len(tree.files)
+        waiting = self._carry_out(root, known, todo, totals)
+        if not under:
+            self._embed_missing(root, totals)
+        return waiting
+
+    def look_at(self, root: Root, paths: Iterable[bytes], totals: Totals) -> list[bytes]:
+        """The same for a handful of paths that events named."""
+        if not os.path.isdir(root.path):
+            self._set_offline(root, True)
+            return []
+        known: dict[bytes, Location] = {}
+        on_disk: dict[bytes, Stamp] = {}
+        for path in paths:
+            if not scan.is_watched_path(path):
+                continue
+            if (place := self._library.known(root.root_id, path)) is not None:
+                known[path] = place
+            try:
+                if (stamp := scan.look(root.path, path)) is not None:
+                    on_disk[path] = stamp
+            except OSError as error:
+                log.warning("ingest.unreadable path=%r reason=%s", path, error.strerror)
+                known.pop(path, None)
+        todo = plan(known, on_disk, self._clock_ns(), settle_ns=self._settle_ns)
+        totals.seen += len(on_disk)
+        return self._carry_out(root, known, todo, totals)
+
+    def purge(self) -> None:
+        """Drop what is known of photos that have been gone for longer than the grace."""
+        for digest in self._library.purge_orphans(before_ns=self._clock_ns() - ORPHAN_GRACE_NS):
+            self._thumbnails.remove(digest)
+
+    # --- one plan -----------------------------------------------------------------------------
+
+    def _carry_out(
+        self, root: Root, known: Mapping[bytes, Location], todo: Plan, totals: Totals
+    ) -> list[bytes]:
+        gone: dict[int, list[bytes]] = {}
+        for path in todo.forget:
+            if (photo_id := known[path].photo_id) is not None:
+                gone.setdefault(photo_id, []).append(path)
+        work = _Work(root, known, gone, totals, list(todo.wait))
+        totals.unchanged += todo.unchanged
+        totals.to_read += len(todo.read)
+        unread = self._identify(work, todo)
+        self._decode(work, unread)
+        self._on_progress(totals)
+        totals.waiting += len(work.waiting)
+        return work.waiting
+
+    def _identify(self, work: _Work, todo: Plan) -> list[tuple[bytes, Stamp]]:
+        """Commit what needs no decoding: moves, copies and deletions. Returns the rest."""
+        changes = Changes(work.root.root_id)
+        unread: list[tuple[bytes, Stamp]] = []
+        for path, stamp in todo.read:
+            if self._should_stop():
+                break
+            photo_id = self._library.photo_at_stamp(stamp) or self._known_bytes(work, path, stamp)
+            if photo_id is None:
+                unread.append((path, stamp))
+                continue
+            self._count(work, path, photo_id)
+            changes.located.append((path, stamp, photo_id))
+            if len(changes.located) >= COMMIT_PATHS:
+                changes = self._commit(changes)
+        # Old paths go only now, together with the last new ones: until here they were
+        # what a moved photo was known by.
+        changes.forgotten.extend(todo.forget)
+        self._commit(changes)
+        work.totals.removed += len(todo.forget) - sum(
+            1 for path in todo.forget if self._was_moved(work, path)
+        )
+        return unread
+
+    def _known_bytes(self, work: _Work, path: bytes, stamp: Stamp) -> int | None:
+        """The photo with this file's bytes, if a photo of its size is known at all."""
+        if not self._library.may_know_size(stamp.size_bytes):
+            return None
+        try:
+            digest = hash_file(self._absolute(work.root, path))
+            if scan.look(work.root.path, path) != stamp:
+                return None  # it changed under us: the decoder looks again
+        except OSError:
+            return None  # the decoder names the reason
+        return self._library.photo_with_hash(digest)
+
+    def _decode(self, work: _Work, unread: Sequence[tuple[bytes, Stamp]]) -> None:
+        """Decode, embed and commit in batches, newest first."""
+        stamps = dict(unread)
+        changes = Changes(work.root.root_id)
+        ready: list[tuple[bytes, Picture]] = []
+        since = time.monotonic()
+        for task, outcome in self._pool.run(self._tasks(work, unread)):
+            if isinstance(outcome, Picture):
+                ready.append((task.key, outcome))
+                work.totals.decoded += 1
+            elif outcome.transient:
+                work.waiting.append(task.key)
+            else:
+                self._reject(work, changes, task.key, stamps[task.key], outcome)
+            if len(ready) >= BATCH or time.monotonic() - since > MAX_BATCH_SECONDS:
+                changes = self._embed(work, changes, ready)
+                ready = []
+                since = time.monotonic()
+                self._on_progress(work.totals)
+        self._embed(work, changes, ready)
+
+    def _tasks(self, work: _Work, unread: Sequence[tuple[bytes, Stamp]]) -> Iterator[Task]:
+        for path, _ in unread:
+            if self._should_stop():
+                return
+            yield Task(path, self._absolute(work.root, path), self._encoder.preprocess)
+
+    def _embed(
+        self, work: _Work, changes: Changes, ready: Sequence[tuple[bytes, Picture]]
+    ) -> Changes:
+        """One forward pass over the distinct bytes of a batch, one transaction, a fresh batch."""
+        places: dict[bytes, list[tuple[bytes, Stamp]]] = {}
+        pictures: dict[bytes, Picture] = {}
+        for path, picture in ready:
+            photo_id = self._library.photo_with_hash(picture.content_hash)
+            self._count(work, path, photo_id)
+            if photo_id is not None:  # an earlier batch held the same bytes
+                changes.located.append((path, picture.stamp, photo_id))
+                continue
+            pictures[picture.content_hash] = picture
+            places.setdefault(picture.content_hash, []).append((path, picture.stamp))
+        if pictures:
+            pixels = np.stack([picture.pixels for picture in pictures.values()])
+            vectors = self._encoder.images(normalise(pixels, self._encoder.preprocess))
+            assert vectors.shape == (len(pictures), self._library.dim), vectors.shape
+            for (digest, picture), vector in zip(pictures.items(), vectors, strict=True):
+                self._thumbnails.put(digest, picture.picture)
+                changes.embedded.append(
+                    Embedded(
+                        digest,
+                        picture.format,
+                        picture.width_px,
+                        picture.height_px,
+                        picture.taken,
+                        vector,
+                        tuple(places[digest]),
+                    )
+                )
+        return self._commit(changes)
+
+    def _embed_missing(self, root: Root, totals: Totals) -> None:
+        """Photos known from another bundle: their bytes have no vector in this space yet."""
+        missing = self._library.unembedded(root.root_id)
+        if missing:
+            work = _Work(root, {}, {}, replace(totals))  # re-embedding changes no count
+            self._decode(work, missing)
+
+    def _commit(self, changes: Changes) -> Changes:
+        self._library.commit(changes, now_ns=self._clock_ns())
+        return Changes(changes.root_id)
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _reject(
+        self, work: _Work, changes: Changes, path: bytes, stamp: Stamp, outcome: Rejected
+    ) -> None:
+        log.warning("ingest.rejected path=%r reason=%s", path, outcome.reason)
+        changes.rejected.append((path, stamp, outcome.reason))
+        work.totals.failed += 1
+        if len(work.totals.problems) < MAX_PROBLEMS:
+            work.totals.problems.append((self._absolute(work.root, path), outcome.reason))
+
+    def _count(self, work: _Work, path: bytes, photo_id: int | None) -> None:
+        """Added, updated or moved: by what was known of the path, and of the photo."""
+        if path in work.known:
+            work.totals.updated += 1
+        elif photo_id is not None and work.gone.get(photo_id):
+            work.gone[photo_id].pop()
+            work.totals.moved += 1
+        else:
+            work.totals.added += 1
+
+    def _was_moved(self, work: _Work, path: bytes) -> bool:
+        photo_id = work.known[path].photo_id
+        return photo_id is not None and path not in work.gone.get(photo_id, [])
+
+    def _set_offline(self, root: Root, offline: bool) -> None:
+        """Note a root's coming and going; the given Root may be older than the note."""
+        for now in self._library.roots():
+            if now.root_id == root.root_id and now.offline != offline:
+                log.warning("root.%s path=%r", "offline" if offline else "online", root.path)
+                self._library.set_offline(root.root_id, offline)
+
+    def _still_there(self, root: Root, folder: bytes) -> bool:
+        """An unreadable folder, as against one that was deleted while we walked."""
+        return os.path.lexists(self._absolute(root, folder))
+
+    def _absolute(self, root: Root, path: bytes) -> str:
+        return join(os.fsencode(root.path), path)
+
+
+def is_unmounted(root: Root, known: Mapping[bytes, Location], tree: scan.Tree) -> bool:
+    """An empty folder where photos were, on another device than they were on: the bare mount
+    point of a drive that is away. Emptied by its owner, it would be the same device."""
+    if not known or tree.files:
+        return False
+    try:
+        device = os.stat(root.path).st_dev & scan.INT63
+    except OSError:
+        return True
+    return all(place.stamp.device != device for place in known.values())
+
+
+def require_folders(folders: Sequence[str]) -> list[str]:
+    """Absolute paths of the libraries named, links resolved. Raises for one that is not there."""
+    found: list[str] = []
+    for folder in folders:
+        path = os.path.realpath(os.path.expanduser(folder))
+        if not os.path.isdir(path):
+            what = "is not a folder" if os.path.exists(path) else "does not exist"
+            raise RootMissing(f"{folder}: {what}. Name a folder of photos with --library.")
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise RootMissing(
+                f"{folder}: cannot be read ({error.strerror}). Check its permissions."
+            ) from error
+        if path not in found:
+            found.append(path)
+    return found
+
+
+def root_available(root: Root) -> bool:
+    """Whether a root can be listed right now."""
+    try:
+        with os.scandir(root.path):
+            return True
+    except OSError:
+        return False

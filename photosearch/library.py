@@ -1,0 +1,338 @@
+"""Store and index behind one writer.
+
+A commit is one transaction; the index in memory follows it. Searches see the
+library as committed: what the index proposes is joined with the locations of
+the moment, and what has none is never shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from photosearch.errors import LibraryDamaged
+from photosearch.index.hnsw import HnswGraph, available, layout
+from photosearch.index.neighbours import GRAPH_FROM_BYTES, Index
+from photosearch.store import graphs, photos, schema
+from photosearch.store.connection import (
+    Connection,
+    named_damage,
+    open_reader,
+    open_writer,
+    snapshot,
+    transaction,
+)
+from photosearch.store.photos import Counts, Place
+from photosearch.types import Location, Photo, Root, Stamp, Vector
+
+log = logging.getLogger(__name__)
+
+# A photo without a location is kept this long: long enough for a move between
+# drives to arrive, short enough that deleting a photo soon deletes what we know of it.
+ORPHAN_GRACE_NS: Final = 24 * 3600 * 1_000_000_000
+SAVE_GRAPH_AFTER: Final = 4096  # changes since the graph was last saved
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """New image bytes with their embedding, and where they were found."""
+
+    content_hash: bytes
+    format: str
+    width_px: int
+    height_px: int
+    taken: str | None
+    vector: Vector
+    places: tuple[tuple[bytes, Stamp], ...]  # paths in the root, and their stamps
+
+
+@dataclass
+class Changes:
+    """What one transaction does to one root."""
+
+    root_id: int
+    embedded: list[Embedded] = field(default_factory=list)
+    located: list[tuple[bytes, Stamp, int]] = field(default_factory=list)  # path, stamp, photo
+    rejected: list[tuple[bytes, Stamp, str]] = field(default_factory=list)  # path, stamp, reason
+    forgotten: list[bytes] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.embedded or self.located or self.rejected or self.forgotten)
+
+
+class LibraryReader:
+    """Read connections to one library file, one for each thread that asks."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._local = threading.local()
+        self._all: list[Connection] = []
+        self._lock = threading.Lock()
+
+    def db(self) -> Connection:
+        found: Connection | None = getattr(self._local, "db", None)
+        if found is None:
+            found = open_reader(self.file)
+            self._local.db = found
+            with self._lock:
+                self._all.append(found)
+        return found
+
+    def roots(self) -> list[Root]:
+        with named_damage(self.file):
+            return photos.roots(self.db())
+
+    def places(self, photo_ids: Sequence[int]) -> dict[int, Place]:
+        with named_damage(self.file):
+            return photos.places(self.db(), photo_ids)
+
+    def photo(self, photo_id: int) -> Photo | None:
+        with named_damage(self.file):
+            return photos.photo(self.db(), photo_id)
+
+    def newest(self, limit: int) -> list[int]:
+        with named_damage(self.file):
+            return photos.newest(self.db(), limit)
+
+    def rejected(self) -> list[tuple[Root, Location]]:
+        with named_damage(self.file), snapshot(self.db()):
+            return photos.rejected(self.db())
+
+    def counts(self, space: str) -> Counts:
+        with named_damage(self.file), snapshot(self.db()):
+            found = photos.space(self.db(), space)
+            return photos.counts(self.db(), found[0] if found else None)
+
+    def other_spaces(self, space: str) -> list[str]:
+        with named_damage(self.file):
+            return photos.other_spaces(self.db(), space)
+
+    def load_index(self, space: str, dim: int) -> Index:
+        """Every located photo's vector in this space; for a process without the writer."""
+        with named_damage(self.file), snapshot(self.db()):
+            found = photos.space(self.db(), space)
+            ids, rows = photos.embeddings(self.db(), found[0] if found else -1, dim)
+        return Index(ids, rows)
+
+    def close(self) -> None:
+        with self._lock:
+            for db in self._all:
+                db.close()
+            self._all.clear()
+
+
+def open_library_reader(file: Path) -> LibraryReader | None:
+    """A reader, or None where there is no library yet. Raises for damaged or newer ones."""
+    if not file.exists():
+        return None
+    reader = LibraryReader(file)
+    with named_damage(file):
+        if not schema.require_current(reader.db(), file):
+            reader.close()
+            migrate(file)
+            return LibraryReader(file)
+    return reader
+
+
+def migrate(file: Path) -> None:
+    """Bring a library file to this program's schema."""
+    with named_damage(file):
+        db = open_writer(file)
+        try:
+            schema.migrate(db, file)
+        finally:
+            db.close()
+
+
+class Library:
+    """The writer. One per home (the caller holds the home's lock), used by one thread at a time.
+
+    True between calls: the index holds exactly the embedded photos of this space
+    that have a location.
+    """
+
+    def __init__(
+        self, file: Path, *, space: str, dim: int, bundle: str, graph_from: int = GRAPH_FROM_BYTES
+    ) -> None:
+        self.file = file
+        self.reader = LibraryReader(file)
+        self.space = space
+        self.dim = dim
+        self._unsaved = 0  # index changes since the graph was saved
+        with named_damage(file):
+            self._db = open_writer(file)
+            try:
+                schema.migrate(self._db, file)
+                _quick_check(self._db, file)
+                with transaction(self._db):
+                    self._space_id = photos.add_space(self._db, space, dim, bundle)
+                ids, rows = photos.embeddings(self._db, self._space_id, dim)
+                self.index = Index(ids, rows, graph_from_bytes=graph_from)
+                self._load_graph()
+            except BaseException:
+                self._db.close()
+                raise
+
+    # --- reading, on the writer's connection --------------------------------------------------
+
+    def roots(self) -> list[Root]:
+        with named_damage(self.file):
+            return photos.roots(self._db)
+
+    def known_under(self, root_id: int, folder: bytes) -> dict[bytes, Location]:
+        with named_damage(self.file):
+            return photos.locations_under(self._db, root_id, folder)
+
+    def known(self, root_id: int, path: bytes) -> Location | None:
+        with named_damage(self.file):
+            return photos.location(self._db, root_id, path)
+
+    def unembedded(self, root_id: int) -> list[tuple[bytes, Stamp]]:
+        with named_damage(self.file):
+            return photos.unembedded(self._db, root_id, self._space_id)
+
+    def photo_at_stamp(self, stamp: Stamp) -> int | None:
+        """The embedded photo that another path holds under this very file id, size and time."""
+        with named_damage(self.file):
+            photo_id = photos.photo_at_stamp(self._db, stamp)
+            return photo_id if self._embedded(photo_id) else None
+
+    def may_know_size(self, size_bytes: int) -> bool:
+        with named_damage(self.file):
+            return photos.photo_of_size(self._db, size_bytes)
+
+    def photo_with_hash(self, content_hash: bytes) -> int | None:
+        """The embedded photo with these bytes."""
+        with named_damage(self.file):
+            photo_id = photos.photo_with_hash(self._db, content_hash)
+            return photo_id if self._embedded(photo_id) else None
+
+    def _embedded(self, photo_id: int | None) -> bool:
+        return photo_id is not None and photos.has_embedding(self._db, photo_id, self._space_id)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def add_root(self, path: str) -> Root:
+        with named_damage(self.file):
+            with transaction(self._db):
+                root_id = photos.add_root(self._db, path)
+        return next(root for root in self.roots() if root.root_id == root_id)
+
+    def set_offline(self, root_id: int, offline: bool) -> None:
+        with named_damage(self.file), transaction(self._db):
+            photos.set_offline(self._db, root_id, offline)
+
+    def commit(self, changes: Changes, *, now_ns: int) -> None:
+        """One transaction: photos, embeddings, locations, deletions. Then the index follows."""
+        if not changes:
+            return
+        with named_damage(self.file):
+            with transaction(self._db):
+                touched = self._write(changes)
+                orphans = photos.mark_orphans(self._db, sorted(touched), now_ns)
+        self._follow(touched, set(orphans))
+
+    def _write(self, changes: Changes) -> set[int]:
+        """Apply changes; returns the photos that gained or lost a location."""
+        db, root_id = self._db, changes.root_id
+        paths = [path for new in changes.embedded for path, _ in new.places]
+        paths += [path for path, _, _ in changes.located]
+        paths += [path for path, _, _ in changes.rejected]
+        before = (photos.location(db, root_id, path) for path in [*paths, *changes.forgotten])
+        touched = {place.photo_id for place in before if place and place.photo_id is not None}
+        places: list[Location] = []
+        vectors: dict[int, Vector] = {}
+        for new in changes.embedded:
+            photo_id = photos.add_photo(
+                db,
+                content_hash=new.content_hash,
+                size_bytes=new.places[0][1].size_bytes,
+                format=new.format,
+                width_px=new.width_px,
+                height_px=new.height_px,
+                taken=new.taken,
+            )
+            vectors[photo_id] = new.vector
+            places += [Location(root_id, path, stamp, photo_id, None) for path, stamp in new.places]
+        places += [
+            Location(root_id, path, stamp, photo_id, None)
+            for path, stamp, photo_id in changes.located
+        ]
+        touched.update(place.photo_id for place in places if place.photo_id is not None)
+        places += [
+            Location(root_id, path, stamp, None, reason) for path, stamp, reason in changes.rejected
+        ]
+        photos.add_embeddings(db, self._space_id, vectors)
+        photos.put_locations(db, places)
+        for path in changes.forgotten:
+            photos.delete_location(db, root_id, path)
+        return touched
+
+    def _follow(self, touched: set[int], orphans: set[int]) -> None:
+        """Bring the index in memory to what was just committed."""
+        for photo_id in orphans:
+            self.index.remove(photo_id)
+        for photo_id in touched - orphans:
+            if photo_id not in self.index.exact:
+                vector = photos.embedding(self._db, photo_id, self._space_id)
+                if vector is not None and vector.shape == (self.dim,):
+                    self.index.add(photo_id, vector)
+        self._unsaved += len(touched)
+
+    def purge_orphans(self, *, before_ns: int) -> list[bytes]:
+        """Delete what is known of photos that have been gone since before this time.
+
+        Returns their content hashes, whose thumbnails should go too.
+        """
+        with named_damage(self.file), transaction(self._db):
+            return photos.purge_orphans(self._db, before_ns)
+
+    # --- the graph ----------------------------------------------------------------------------
+
+    def _load_graph(self) -> None:
+        if not self.index.wants_graph:
+            return
+        saved = graphs.load_graph(self._db, self._space_id, layout(self.dim))
+        if saved is None:
+            return  # tend_graph() builds one; exact search answers until then
+        graph = HnswGraph.from_bytes(saved, self.dim, self.index.exact.ids())
+        if graph is not None:
+            self.index.adopt_graph(graph)
+
+    def tend_graph(self, *, threads: int) -> None:
+        """When there is nothing else to do: build the graph where it pays, and save it."""
+        if self.index.wants_graph:
+            self.index.build_graph(threads=threads)
+            self._unsaved = max(self._unsaved, SAVE_GRAPH_AFTER)
+        if self._unsaved < SAVE_GRAPH_AFTER or not available():
+            return
+        saved = self.index.graph_bytes()
+        if saved is not None:
+            with named_damage(self.file):
+                graphs.save_graph(self._db, self._space_id, layout(self.dim), saved)
+        self._unsaved = 0
+
+    def close(self) -> None:
+        self.reader.close()
+        self._db.close()
+
+
+def _quick_check(db: Connection, file: Path) -> None:
+    """Refuse a damaged file by name, before anything is built on it."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise LibraryDamaged(file, str(found))
+
+
+def size_bytes(file: Path) -> int:
+    """Bytes on disk of the library with its journal."""
+    total = 0
+    for name in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        if os.path.exists(name):
+            total += os.path.getsize(name)
+    return total

@@ -1,0 +1,187 @@
+"""Image file -> (3, S, S) float32. Our only resize, crop and normalise.
+
+Training and search both come through here, so that a model meets the same
+pixels in use that it learned from.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import pi_heif
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from photosearch.errors import PhotoRejected
+from photosearch.types import Pixels, Preprocess
+
+# What a decoder may be asked to read. Pillow knows stranger formats (PSD, EPS
+# through Ghostscript, ...): each is attack surface and none is a photo.
+# (Pillow opens MPO, several JPEGs in one file, through JPEG and has no opener of that name.)
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "HEIF")
+
+# Phones take 200-megapixel photos; a JPEG of that size decodes at reduced scale
+# in about 100 MB. Beyond this a file is a mistake or an attack.
+MAX_PIXELS: Final = 260_000_000
+
+# Other formats decode whole: 4 bytes a pixel, twice while transparency is flattened.
+MAX_PIXELS_UNSCALED: Final = 130_000_000
+
+# A photo is decoded at no less than this many times the encoder's side. At 2,
+# JPEG draft scaling costs a third of the full decode and moves no pixel of the
+# resized image by more than 2/255 (measured on 12-megapixel photos).
+DRAFT_OVERSAMPLING: Final = 2
+
+WHITE: Final = (255, 255, 255)
+
+# EXIF orientation -> the turn that shows the photo upright (EXIF 2.32, tag 0x0112).
+TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS: Final = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
+
+# What Pillow's decoders raise for damaged bytes, beside OSError.
+_DAMAGED: Final = (ValueError, EOFError, LookupError, TypeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A photo in memory: upright RGB, with what its file says of itself."""
+
+    image: Image.Image  # RGB, upright; JPEGs perhaps at a reduced scale
+    width_px: int  # of the whole photo, upright
+    height_px: int
+    format: str  # one of FORMATS, or MPO
+    exif: Image.Exif  # empty where there is none or it is damaged
+
+
+def decode(source: Path | BinaryIO | bytes, *, least_px: int) -> Image.Image:
+    """Decode a photo upright, as RGB, with a short side of at least `least_px` where it has one."""
+    return open_photo(source, least_px=least_px).image
+
+
+def open_photo(source: Path | BinaryIO | bytes, *, least_px: int) -> Decoded:
+    """Decode a photo; JPEGs at a reduced scale where that keeps `least_px` on both sides.
+
+    Raises PhotoRejected with a reason a user can read for anything that is not a
+    whole photo; OSError from opening the file itself (missing, forbidden) passes
+    through.
+    """
+    _register_heif()
+    file: Path | BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata on stderr; what matters becomes an error below.
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS) as image:
+                return _load(image, least_px)
+    except (PhotoRejected, FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except UnidentifiedImageError:
+        raise PhotoRejected("not a photo: its bytes match no image format we read") from None
+    except Image.DecompressionBombError:
+        raise PhotoRejected(f"too large: more than {MAX_PIXELS // 1_000_000} megapixels") from None
+    except MemoryError:
+        raise PhotoRejected("too large: decoding it ran out of memory") from None
+    except (OSError, SyntaxError, ArithmeticError, AttributeError, *_DAMAGED) as error:
+        raise PhotoRejected(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+@functools.cache
+def _register_heif() -> None:
+    """Teach Pillow HEIC; once, and not at import."""
+    pi_heif.register_heif_opener()
+
+
+def _load(image: Image.Image, least_px: int) -> Decoded:
+    width, height = image.size
+    name = image.format or ""
+    scales = name in ("JPEG", "MPO")
+    limit = MAX_PIXELS if scales else MAX_PIXELS_UNSCALED
+    if width * height > limit:
+        raise PhotoRejected(
+            f"too large: {width} x {height} pixels, more than {limit // 1_000_000} megapixels"
+        )
+    if scales:
+        image.draft("RGB", (least_px, least_px))
+    image.load()
+    exif = _exif(image)
+    turn = TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    upright = to_rgb(image)
+    if turn is not None:
+        upright = upright.transpose(turn)
+        if turn in SIDEWAYS:
+            width, height = height, width
+    return Decoded(upright, width, height, name, exif)
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """The EXIF block, or an empty one: a photo with damaged EXIF is still a photo."""
+    try:
+        return image.getexif()
+    except (OSError, SyntaxError, struct.error, *_DAMAGED):
+        return Image.Exif()
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode -> RGB; transparency is shown on white, 16 bits are scaled to 8."""
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+        deep = np.asarray(image).astype(np.int64)
+        return Image.fromarray(np.clip(deep >> 8, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        real = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        low, high = float(real.min()), float(real.max())
+        scaled = (real - low) * (255.0 / (high - low)) if high > low else np.zeros_like(real)
+        return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        flat = Image.new("RGB", clear.size, WHITE)
+        flat.paste(clear, mask=clear.getchannel("A"))
+        return flat
+    return image.convert("RGB")
+
+
+def fit(image: Image.Image, how: Preprocess) -> Pixels:
+    """Resize an upright RGB image to the encoder's square: (S, S, 3) uint8."""
+    side = how.side_px
+    if how.resize == "squash":
+        square = image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
+    else:
+        width, height = image.size
+        short = min(width, height)
+        left, top = (width - short) / 2, (height - short) / 2
+        square = image.resize(
+            (side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short)
+        )
+    return np.asarray(square, dtype=np.uint8)
+
+
+def normalise(pixels: NDArray[np.uint8], how: Preprocess) -> NDArray[np.float32]:
+    """(N, S, S, 3) uint8 -> (N, 3, S, S) float32, the encoder's input."""
+    assert pixels.ndim == 4 and pixels.shape[3] == 3, pixels.shape
+    scale = (1.0 / (255.0 * np.asarray(how.std))).astype(np.float32)
+    shift = (np.asarray(how.mean) / np.asarray(how.std)).astype(np.float32)
+    planes = pixels.transpose(0, 3, 1, 2).astype(np.float32)
+    planes *= scale[:, None, None]
+    planes -= shift[:, None, None]
+    return np.ascontiguousarray(planes)
+
+
+def load(source: Path | BinaryIO | bytes, how: Preprocess) -> Pixels:
+    """File -> (S, S, 3) uint8: `decode` and `fit` in one step."""
+    return fit(decode(source, least_px=DRAFT_OVERSAMPLING * how.side_px), how)

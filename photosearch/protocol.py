@@ -1,0 +1,122 @@
+"""The messages between the daemon and its clients: JSON objects of these shapes.
+
+Plain dataclasses, so that a client costs no import; api.py derives the OpenAPI
+schema from the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from photosearch.types import Hit
+
+API: str = "/api/v1"
+
+
+@dataclass(frozen=True)
+class SearchReply:
+    """Ranked hits for one query."""
+
+    query: str
+    hits: list[Hit]
+    more: bool  # further hits follow at a larger offset
+    hidden: int  # matches left out because they lie below the relevance cut-off
+    cutoff: float | None
+    total_photos: int  # searchable in the library
+    milliseconds: float  # spent answering
+
+
+@dataclass(frozen=True)
+class PhotoReply:
+    """What is known of one photo."""
+
+    photo_id: int
+    path: str
+    taken: str | None
+    width_px: int
+    height_px: int
+    format: str
+    offline: bool
+
+
+@dataclass(frozen=True)
+class LibraryMessage:
+    """One root."""
+
+    path: str
+    offline: bool
+
+
+@dataclass(frozen=True)
+class RejectedMessage:
+    """One file that could not be used."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IndexingMessage:
+    """What the daemon is doing about new and changed photos."""
+
+    state: str  # idle, working or paused
+    done: int  # of the current run
+    to_do: int  # of the current run, done ones included; 0 while the disk is still being listed
+    photos_per_second: float
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class StatusReply:
+    """The library and the daemon at one moment."""
+
+    running: bool
+    pid: int | None
+    version: str
+    libraries: list[LibraryMessage]
+    photos: int  # distinct photos with a location
+    searchable: int  # of those, with an embedding in the current space
+    locations: int
+    failed: int
+    queue: int
+    indexing: IndexingMessage
+    bundle: str
+    space: str
+    index: str  # exact or hnsw
+    library_bytes: int
+    thumbnail_bytes: int
+
+
+@dataclass(frozen=True)
+class LoginRequest:
+    """Exchange a one-time code, or the home's token, for a session cookie."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer to a request that only does something."""
+
+    ok: bool = True
+
+
+@dataclass(frozen=True)
+class CodeReply:
+    """A code that opens one session, once, within a minute."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """What went wrong, and what to do next."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class ErrorReply:
+    error: ErrorBody

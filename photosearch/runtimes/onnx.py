@@ -1,0 +1,108 @@
+"""The default runtime: ONNX Runtime on the CPU. Small, and no torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from photosearch.bundle import Bundle
+from photosearch.errors import BundleError
+from photosearch.tokenizer import WordPieceTokenizer
+from photosearch.types import Matrix, Preprocess
+
+MAX_IMAGES: Final = 32  # per run: bounds the activations' memory, and larger gains nothing
+
+
+class OnnxEncoder:
+    """A bundle's `image.onnx` and `text.onnx`. Safe to call from several threads.
+
+    image.onnx: `pixels` (N, 3, S, S) float32 -> `embedding` (N, D) float32, unit rows.
+    text.onnx:  `tokens` (N, L) int64, padded with 0 -> `embedding` (N, D) float32, unit rows.
+
+    Each tower loads when it is first used: a search without new photos never
+    loads the image tower, and indexing's worker threads inherit the low priority
+    of the thread that first asks for them.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        if bundle.image_onnx is None or bundle.text_onnx is None:
+            raise BundleError(
+                f"{bundle.directory}: holds no ONNX encoders, which the desktop needs. "
+                "Export it again with --targets onnx."
+            )
+        self.space = bundle.space
+        self.dim = bundle.dim
+        self.preprocess: Preprocess = bundle.preprocess
+        self._tokenizer = WordPieceTokenizer.from_file(
+            bundle.file(bundle.vocabulary), context_length=bundle.context_length
+        )
+        self._image = _Tower(bundle.file(bundle.image_onnx), threads)
+        self._text = _Tower(bundle.file(bundle.text_onnx), threads)
+
+    def images(self, images: NDArray[np.float32]) -> Matrix:
+        side = self.preprocess.side_px
+        assert images.ndim == 4 and images.shape[1:] == (3, side, side), images.shape
+        parts = [
+            self._run(self._image, "pixels", images[start : start + MAX_IMAGES])
+            for start in range(0, len(images), MAX_IMAGES)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+    def texts(self, texts: Sequence[str]) -> Matrix:
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        return self._run(self._text, "tokens", self._tokenizer.batch(texts))
+
+    def tokens(self, text: str) -> NDArray[np.int64]:
+        """One text -> (L,), as the text tower meets it."""
+        return self._tokenizer.encode(text)
+
+    def _run(
+        self,
+        tower: _Tower,
+        name: str,
+        array: NDArray[np.float32] | NDArray[np.int64],
+    ) -> Matrix:
+        vectors = np.asarray(tower.session().run(["embedding"], {name: array})[0], dtype=np.float32)
+        if vectors.shape != (len(array), self.dim):
+            raise BundleError(
+                f"the encoder gave {vectors.shape}, the manifest says ({len(array)}, {self.dim})"
+            )
+        return vectors
+
+
+class _Tower:
+    """One ONNX file, loaded on first use."""
+
+    def __init__(self, file: Path, threads: int) -> None:
+        self._file = file
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._session: onnxruntime.InferenceSession | None = None
+
+    def session(self) -> onnxruntime.InferenceSession:
+        with self._lock:
+            if self._session is None:
+                self._session = _session(self._file, self._threads)
+            return self._session
+
+
+def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle worker threads sleep: spinning would heat the user's machine between photos.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            str(file), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime raises bare pybind exceptions for damaged files
+        raise BundleError(f"{file}: ONNX Runtime cannot load it ({error})") from error

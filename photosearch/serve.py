@@ -1,0 +1,136 @@
+"""A daemon's process: its lock, its log, its listener, and how it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from photosearch import __version__, home
+from photosearch.api import create_app
+from photosearch.bundle import Bundle
+from photosearch.daemon import Daemon
+from photosearch.encoder import open_encoder
+from photosearch.errors import PhotosearchError, UsageError
+from photosearch.home import Home, Running
+from photosearch.library import Library
+from photosearch.settings import Settings
+
+DEFAULT_PORT: Final = 48620  # so that a bookmark keeps working; another if it is taken
+LOG_BYTES: Final = 2 << 20
+
+
+def serve(
+    place: Home,
+    *,
+    libraries: Sequence[str],
+    settings: Settings,
+    bundle: Bundle,
+    port: int | None,
+    on_ready: Callable[[str, str], None],
+) -> int:
+    """Run the daemon until it is stopped; returns the exit code.
+
+    `on_ready(url, code)` is called once it can answer; the code opens one session.
+    """
+    with home.owned(place):
+        log_to_file(place.log)
+        encoder = open_encoder(bundle, threads=settings.threads)
+        library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
+        daemon = Daemon(place, settings, bundle, encoder, library)
+        try:
+            for folder in libraries:
+                library.add_root(folder)
+            if not library.roots():
+                raise UsageError("no library yet. Name a folder of photos: --library DIR")
+            encoder.texts(["warm"])  # the first key press must not pay for loading
+            listener = listen(port)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            daemon.start()
+            home.announce(place, Running(os.getpid(), listener.getsockname()[1], __version__))
+            return run(daemon, listener, on_ready=lambda: on_ready(url, daemon.new_code()))
+        finally:
+            daemon.stop()
+
+
+def listen(port: int | None) -> socket.socket:
+    """Bind the loopback interface; without a port, our usual one or any that is free."""
+    for candidate in (port,) if port is not None else (DEFAULT_PORT, 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name == "posix":  # on Windows this option would let others share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", candidate))
+            return listener
+        except (OSError, OverflowError) as error:
+            listener.close()
+            reason = error
+    raise PhotosearchError(f"port {port} cannot be used ({reason}). Choose another --port.")
+
+
+def log_to_file(file: Path) -> None:
+    """One event a line. Query text and photo content are never logged."""
+    handler = logging.handlers.RotatingFileHandler(
+        file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8", errors="backslashreplace"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger("photosearch").addHandler(handler)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with our own way to stop: signals end it once, and are not raised again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(daemon: Daemon, listener: socket.socket, *, on_ready: Callable[[], None]) -> int:
+    """Serve until stopped. Returns the exit code: 0, or 130 after Ctrl+C."""
+    config = uvicorn.Config(
+        create_app(daemon, listener.getsockname()[1]),
+        lifespan="off",
+        access_log=False,  # the query is in the address, and queries are not logged
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=30,
+        limit_concurrency=128,
+        h11_max_incomplete_event_size=64 << 10,
+        ws="none",
+    )
+    server = _Server(config)
+    caught: list[int] = []
+
+    def finish(number: int, frame: object) -> None:
+        caught.append(number)
+        request_stop()
+
+    def request_stop() -> None:
+        daemon.stopping.set()  # ends the event streams, which would hold the server open
+        server.should_exit = True
+
+    daemon.on_stop = request_stop
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), finish)
+
+    async def main() -> None:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            on_ready()
+        await serving
+
+    asyncio.run(main())
+    return 130 if signal.SIGINT in caught else 0

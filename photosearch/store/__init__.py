@@ -1,0 +1,1 @@
+"""Everything we keep, in one SQLite file. The only module family that speaks SQL."""

@@ -1,0 +1,55 @@
+"""Keep a space's HNSW graph as checked chunks. Anything doubtful reads as "no graph"."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from photosearch.store.connection import Connection, transaction
+
+CHUNK_BYTES: Final = 1 << 20  # one small transaction each: searches and commits go on between
+
+
+def save_graph(db: Connection, space_id: int, layout: str, graph: bytes) -> None:
+    """Write chunk by chunk, then let one row flip make it the graph, then drop the old one."""
+    digest = hashlib.sha256(graph).digest()
+    with transaction(db):
+        db.execute("DELETE FROM graphs WHERE space_id = ? AND ready = 0", (space_id,))
+        cursor = db.execute(
+            "INSERT INTO graphs (space_id, ready, layout, size_bytes, sha256)"
+            " VALUES (?, 0, ?, ?, ?)",
+            (space_id, layout, len(graph), digest),
+        )
+        graph_id = cursor.lastrowid
+    for part, start in enumerate(range(0, len(graph), CHUNK_BYTES)):
+        with transaction(db):
+            db.execute(
+                "INSERT INTO graph_chunks (graph_id, part, data) VALUES (?, ?, ?)",
+                (graph_id, part, graph[start : start + CHUNK_BYTES]),
+            )
+    with transaction(db):
+        db.execute("UPDATE graphs SET ready = 1 WHERE id = ?", (graph_id,))
+        db.execute("DELETE FROM graphs WHERE space_id = ? AND id != ?", (space_id, graph_id))
+
+
+def load_graph(db: Connection, space_id: int, layout: str) -> bytes | None:
+    """The newest finished graph, or None where there is none, it is damaged, or its layout
+    is not the one we read."""
+    row = db.execute(
+        "SELECT id, size_bytes, sha256 FROM graphs WHERE space_id = ? AND ready = 1"
+        " AND layout = ? ORDER BY id DESC LIMIT 1",
+        (space_id, layout),
+    ).fetchone()
+    if row is None:
+        return None
+    graph_id, size_bytes, digest = row
+    rows = db.execute("SELECT data FROM graph_chunks WHERE graph_id = ? ORDER BY part", (graph_id,))
+    graph = b"".join(row[0] for row in rows)
+    if len(graph) != size_bytes or hashlib.sha256(graph).digest() != digest:
+        return None
+    return graph
+
+
+def drop_graphs(db: Connection, space_id: int) -> None:
+    assert db.in_transaction
+    db.execute("DELETE FROM graphs WHERE space_id = ?", (space_id,))

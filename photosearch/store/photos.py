@@ -1,0 +1,371 @@
+"""One named function per query about roots, photos, locations and embeddings.
+
+Writers run inside the caller's transaction. Rows come back as the nouns of
+types.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from photosearch.store.connection import Connection
+from photosearch.types import Ids, Location, Matrix, Photo, Root, Stamp, Vector
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+MAX_SQL_VARIABLES: Final = 500  # ids bound in one statement
+FLOAT: Final = np.dtype("<f4")  # vectors on disk, whatever the machine
+
+
+# --- roots ---------------------------------------------------------------------------------
+
+
+def roots(db: Connection) -> list[Root]:
+    rows = db.execute("SELECT id, path, offline FROM roots ORDER BY id")
+    return [Root(root_id, os.fsdecode(path), bool(offline)) for root_id, path, offline in rows]
+
+
+def add_root(db: Connection, path: str) -> int:
+    """Remember a folder; returns its id whether or not it was known."""
+    assert db.in_transaction
+    blob = os.fsencode(path)
+    db.execute("INSERT INTO roots (path) VALUES (?) ON CONFLICT (path) DO NOTHING", (blob,))
+    root_id: int = db.execute("SELECT id FROM roots WHERE path = ?", (blob,)).fetchone()[0]
+    return root_id
+
+
+def set_offline(db: Connection, root_id: int, offline: bool) -> None:
+    assert db.in_transaction
+    db.execute("UPDATE roots SET offline = ? WHERE id = ?", (int(offline), root_id))
+
+
+# --- locations -----------------------------------------------------------------------------
+
+_LOCATION: Final = "root_id, path, size_bytes, mtime_ns, device, inode, photo_id, rejected"
+
+
+def locations(db: Connection, root_id: int) -> dict[bytes, Location]:
+    rows = db.execute(f"SELECT {_LOCATION} FROM locations WHERE root_id = ?", (root_id,))
+    return {row[1]: _location(row) for row in rows}
+
+
+def location(db: Connection, root_id: int, path: bytes) -> Location | None:
+    row = db.execute(
+        f"SELECT {_LOCATION} FROM locations WHERE root_id = ? AND path = ?", (root_id, path)
+    ).fetchone()
+    return _location(row) if row else None
+
+
+def locations_under(db: Connection, root_id: int, folder: bytes) -> dict[bytes, Location]:
+    """What we know inside a folder, at any depth; b"" is the whole root."""
+    if not folder:
+        return locations(db, root_id)
+    # b"0" is the byte after b"/": the range holds exactly the paths below folder.
+    rows = db.execute(
+        f"SELECT {_LOCATION} FROM locations WHERE root_id = ? AND path > ? AND path < ?",
+        (root_id, folder + b"/", folder + b"0"),
+    )
+    return {row[1]: _location(row) for row in rows}
+
+
+def photo_at_stamp(db: Connection, stamp: Stamp) -> int | None:
+    """The photo another path holds under the same device, inode, size and time: the
+    same file by another name, so its bytes need not be read."""
+    if not stamp.inode:
+        return None
+    row = db.execute(
+        "SELECT photo_id FROM locations WHERE inode = ? AND size_bytes = ? AND mtime_ns = ?"
+        " AND device = ? AND photo_id IS NOT NULL LIMIT 1",
+        (stamp.inode, stamp.size_bytes, stamp.mtime_ns, stamp.device),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def put_locations(db: Connection, places: Sequence[Location]) -> None:
+    """Insert or replace what is known of these paths."""
+    assert db.in_transaction
+    table = _utils(db).table("locations")
+    table.upsert_all(
+        (
+            {
+                "root_id": place.root_id,
+                "path": place.path,
+                **asdict(place.stamp),
+                "photo_id": place.photo_id,
+                "rejected": place.rejected,
+            }
+            for place in places
+        ),
+        pk=("root_id", "path"),
+    )
+
+
+def delete_location(db: Connection, root_id: int, path: bytes) -> None:
+    assert db.in_transaction
+    db.execute("DELETE FROM locations WHERE root_id = ? AND path = ?", (root_id, path))
+
+
+def rejected(db: Connection) -> list[tuple[Root, Location]]:
+    """Every file we could not use, with its root."""
+    known = {root.root_id: root for root in roots(db)}
+    rows = db.execute(
+        f"SELECT {_LOCATION} FROM locations WHERE rejected IS NOT NULL ORDER BY root_id, path"
+    )
+    return [(known[row[0]], _location(row)) for row in rows]
+
+
+def _location(row: tuple[int, bytes, int, int, int, int, int | None, str | None]) -> Location:
+    root_id, path, size_bytes, mtime_ns, device, inode, photo_id, reason = row
+    return Location(root_id, path, Stamp(size_bytes, mtime_ns, device, inode), photo_id, reason)
+
+
+# --- photos --------------------------------------------------------------------------------
+
+
+def photo_with_hash(db: Connection, content_hash: bytes) -> int | None:
+    row = db.execute("SELECT id FROM photos WHERE content_hash = ?", (content_hash,)).fetchone()
+    return row[0] if row else None
+
+
+def photo_of_size(db: Connection, size_bytes: int) -> bool:
+    """Whether some photo has this size. If none has, a file of this size is surely new."""
+    row = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM photos WHERE size_bytes = ?)", (size_bytes,)
+    ).fetchone()
+    return bool(row[0])
+
+
+def photo(db: Connection, photo_id: int) -> Photo | None:
+    row = db.execute(
+        "SELECT id, content_hash, width_px, height_px, format, taken FROM photos WHERE id = ?",
+        (photo_id,),
+    ).fetchone()
+    return Photo(*row) if row else None
+
+
+def add_photo(
+    db: Connection,
+    *,
+    content_hash: bytes,
+    size_bytes: int,
+    format: str,
+    width_px: int,
+    height_px: int,
+    taken: str | None,
+) -> int:
+    """Insert a photo, or return the id of the one with these bytes."""
+    assert db.in_transaction
+    db.execute(
+        "INSERT INTO photos (content_hash, size_bytes, format, width_px, height_px, taken)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (content_hash) DO NOTHING",
+        (content_hash, size_bytes, format, width_px, height_px, taken),
+    )
+    photo_id = photo_with_hash(db, content_hash)
+    assert photo_id is not None
+    return photo_id
+
+
+def mark_orphans(db: Connection, photo_ids: Iterable[int], now_ns: int) -> list[int]:
+    """Of these photos, note which have no location left, and which have one again.
+
+    Returns the ids without a location.
+    """
+    assert db.in_transaction
+    orphans: list[int] = []
+    for photo_id in photo_ids:
+        placed = db.execute(
+            "SELECT EXISTS (SELECT 1 FROM locations WHERE photo_id = ?)", (photo_id,)
+        ).fetchone()[0]
+        if not placed:
+            orphans.append(photo_id)
+        db.execute(
+            "UPDATE photos SET orphaned_ns = ? WHERE id = ? AND (orphaned_ns IS NULL) = ?",
+            (None if placed else now_ns, photo_id, int(not placed)),
+        )
+    return orphans
+
+
+def purge_orphans(db: Connection, before_ns: int) -> list[bytes]:
+    """Delete photos whose last location went before this time; returns their content hashes."""
+    assert db.in_transaction
+    rows = db.execute(
+        "DELETE FROM photos WHERE orphaned_ns IS NOT NULL AND orphaned_ns < ?"
+        " AND NOT EXISTS (SELECT 1 FROM locations WHERE photo_id = photos.id)"
+        " RETURNING content_hash",
+        (before_ns,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a photo can be opened."""
+
+    photo: Photo
+    path: str  # absolute
+    offline: bool
+
+
+def places(db: Connection, photo_ids: Sequence[int]) -> dict[int, Place]:
+    """For each photo that has one: its first location, in a root that is online where possible.
+
+    A photo without a location is left out, so nothing that was deleted is ever shown.
+    """
+    found: dict[int, Place] = {}
+    for start in range(0, len(photo_ids), MAX_SQL_VARIABLES):
+        part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
+        marks = ", ".join("?" * len(part))
+        rows = db.execute(
+            "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
+            " r.path, l.path, r.offline"
+            " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
+            f" WHERE p.id IN ({marks}) ORDER BY r.offline, l.id",
+            part,
+        )
+        for *fields, root, path, offline in rows:
+            if fields[0] not in found:
+                found[fields[0]] = Place(Photo(*fields), join(root, path), bool(offline))
+    return found
+
+
+def join(root: bytes, path: bytes) -> str:
+    """A root and a stored path -> the absolute path as the system spells it."""
+    parts = os.fsdecode(path).split("/")
+    return os.path.join(os.fsdecode(root), *parts)
+
+
+def newest(db: Connection, limit: int) -> list[int]:
+    """Ids of the photos taken last; those without a date by their file's time."""
+    rows = db.execute(
+        "SELECT p.id FROM photos p JOIN locations l ON l.photo_id = p.id GROUP BY p.id"
+        " ORDER BY coalesce(p.taken, strftime('%Y-%m-%dT%H:%M:%S', max(l.mtime_ns) / 1000000000,"
+        " 'unixepoch')) DESC, p.id DESC LIMIT ?",
+        (limit,),
+    )
+    return [row[0] for row in rows]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the library holds."""
+
+    photos: int  # distinct, with at least one location
+    locations: int
+    rejected: int
+    embedded: int  # photos with a location that are searchable in the space
+
+
+def counts(db: Connection, space_id: int | None) -> Counts:
+    found, placed, refused = db.execute(
+        "SELECT count(DISTINCT photo_id), count(photo_id), count(rejected) FROM locations"
+    ).fetchone()
+    embedded = db.execute(
+        "SELECT count(*) FROM embeddings e WHERE space_id = ?"
+        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = e.photo_id)",
+        (space_id,),
+    ).fetchone()[0]
+    return Counts(found, placed, refused, embedded)
+
+
+# --- spaces and embeddings -----------------------------------------------------------------
+
+
+def space(db: Connection, name: str) -> tuple[int, int] | None:
+    """(id, dim) of a space, if the library has it."""
+    row = db.execute("SELECT id, dim FROM spaces WHERE name = ?", (name,)).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def add_space(db: Connection, name: str, dim: int, bundle: str) -> int:
+    assert db.in_transaction
+    db.execute(
+        "INSERT INTO spaces (name, dim, bundle) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
+        (name, dim, bundle),
+    )
+    found = space(db, name)
+    assert found is not None
+    return found[0]
+
+
+def other_spaces(db: Connection, name: str) -> list[str]:
+    """Bundles of the other spaces that still hold embeddings."""
+    rows = db.execute(
+        "SELECT bundle FROM spaces s WHERE name != ?"
+        " AND EXISTS (SELECT 1 FROM embeddings WHERE space_id = s.id) ORDER BY id",
+        (name,),
+    )
+    return [row[0] for row in rows]
+
+
+def add_embeddings(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
+    """Store unit vectors by photo id; a photo that has one in this space keeps it."""
+    assert db.in_transaction
+    _utils(db).table("embeddings").insert_all(
+        (
+            {
+                "photo_id": photo_id,
+                "space_id": space_id,
+                "vector": vector.astype(FLOAT).tobytes(),
+            }
+            for photo_id, vector in vectors.items()
+        ),
+        ignore=True,
+    )
+
+
+def _utils(db: Connection) -> Database:
+    """sqlite-utils over our connection, for the bulk statements; without its plug-ins,
+    which would run other people's code inside the library."""
+    from sqlite_utils import Database  # 0.2 s of CPU that readers need not pay
+
+    return Database(db, recursive_triggers=False, execute_plugins=False)
+
+
+def has_embedding(db: Connection, photo_id: int, space_id: int) -> bool:
+    row = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM embeddings WHERE photo_id = ? AND space_id = ?)",
+        (photo_id, space_id),
+    ).fetchone()
+    return bool(row[0])
+
+
+def unembedded(db: Connection, root_id: int, space_id: int) -> list[tuple[bytes, Stamp]]:
+    """One location of each photo in a root that has no embedding in this space yet."""
+    rows = db.execute(
+        "SELECT path, size_bytes, mtime_ns, device, inode FROM locations l"
+        " WHERE root_id = ? AND photo_id IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM embeddings WHERE space_id = ? AND photo_id = l.photo_id)"
+        " GROUP BY photo_id ORDER BY mtime_ns DESC",
+        (root_id, space_id),
+    )
+    return [(path, Stamp(*stamp)) for path, *stamp in rows]
+
+
+def embedding(db: Connection, photo_id: int, space_id: int) -> Vector | None:
+    row = db.execute(
+        "SELECT vector FROM embeddings WHERE photo_id = ? AND space_id = ?", (photo_id, space_id)
+    ).fetchone()
+    return np.frombuffer(row[0], FLOAT).astype(np.float32) if row else None
+
+
+def embeddings(db: Connection, space_id: int, dim: int) -> tuple[Ids, Matrix]:
+    """Photo ids (N,) and unit rows (N, D) of every located photo, in id order.
+
+    A row whose blob has another length than the space's is damage; it is left
+    out here and named by `doctor`.
+    """
+    rows = db.execute(
+        "SELECT e.photo_id, e.vector FROM embeddings e WHERE e.space_id = ?"
+        " AND length(e.vector) = ?"
+        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = e.photo_id) ORDER BY e.photo_id",
+        (space_id, dim * FLOAT.itemsize),
+    ).fetchall()
+    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+    flat = np.frombuffer(b"".join(row[1] for row in rows), FLOAT)
+    return ids, flat.reshape(len(rows), dim).astype(np.float32)

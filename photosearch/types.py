@@ -1,0 +1,100 @@
+"""The nouns of the house. Frozen, no I/O.
+
+Shape letters everywhere: B batch, N photos, D embedding width, S image side in
+pixels, L tokens, K results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]  # (D,), unit length unless said otherwise
+Matrix = NDArray[np.float32]  # (N, D), unit rows unless said otherwise
+Pixels = NDArray[np.uint8]  # (S, S, 3), sRGB, upright
+Ids = NDArray[np.int64]  # (N,)
+
+Resize = Literal["squash", "crop"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes the encoder's input; part of a Space's identity."""
+
+    side_px: int
+    mean: tuple[float, float, float]  # of values in 0..1, per RGB channel
+    std: tuple[float, float, float]
+    resize: Resize  # squash: whole photo to a square; crop: short side, then the middle
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.side_px <= 1024:
+            raise ValueError(f"side_px is {self.side_px}; it must lie in 16..1024")
+        if self.resize not in ("squash", "crop"):
+            raise ValueError(f"resize is {self.resize!r}; it must be 'squash' or 'crop'")
+        if min(self.std) <= 0:
+            raise ValueError(f"std is {self.std}; every value must be positive")
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the file system says of a file without opening it.
+
+    Two equal stamps mean: not worth reading again. `file_id` is (device, inode),
+    which survives a rename; zero where the system has none.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Distinct image bytes, named by their hash."""
+
+    photo_id: int
+    content_hash: bytes  # BLAKE2b-256 of the file's bytes
+    width_px: int  # upright, after EXIF orientation
+    height_px: int
+    format: str  # Pillow's name of what the bytes are: JPEG, PNG, ...
+    taken: str | None  # local time as the camera wrote it, ISO 8601, seldom with an offset
+
+
+@dataclass(frozen=True)
+class Location:
+    """A path we have seen: with its Photo, or with the reason it was rejected."""
+
+    root_id: int
+    path: bytes  # relative to the root, "/" between parts, as the file system spells it
+    stamp: Stamp
+    photo_id: int | None
+    rejected: str | None
+
+
+@dataclass(frozen=True)
+class Root:
+    """A watched folder."""
+
+    root_id: int
+    path: str  # absolute; surrogate-escaped where the name is not UTF-8
+    offline: bool
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A Photo, its cosine score, and a Location to open."""
+
+    rank: int  # from 1
+    score: float
+    path: str  # absolute
+    photo_id: int
+    taken: str | None
+    why: tuple[str, ...]
+    relevant: bool
+    offline: bool
+    width_px: int
+    height_px: int
