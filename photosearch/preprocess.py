@@ -80,7 +80,7 @@ def open_photo(source: Path | BinaryIO | bytes, *, least_px: int) -> Decoded:
     whole photo; OSError from opening the file itself (missing, forbidden) passes
     through.
     """
-    _register_heif()
+    _prepare_pillow()
     file: Path | BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
@@ -101,9 +101,10 @@ def open_photo(source: Path | BinaryIO | bytes, *, least_px: int) -> Decoded:
 
 
 @functools.cache
-def _register_heif() -> None:
-    """Teach Pillow HEIC; once, and not at import."""
+def _prepare_pillow() -> None:
+    """Teach Pillow HEIC and our pixel limit (its own is 179 megapixels); once, not at import."""
     pi_heif.register_heif_opener()
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def _load(image: Image.Image, least_px: int) -> Decoded:
