@@ -96,7 +96,7 @@ def open_bundle(directory: Path) -> Bundle:
         return _parse(directory, manifest)
     except BundleError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(
             f"{directory}: its {MANIFEST} lacks a field or holds a wrong value ({error!r})"
         ) from error

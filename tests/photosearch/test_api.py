@@ -1,0 +1,414 @@
+"""Who may ask, what may be asked, and that the schema tells the truth."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import schemathesis
+from conftest import Bench, jpeg
+from hypothesis import HealthCheck, Phase, given, settings
+from starlette.testclient import TestClient
+
+from photosearch import api, daemon, opener
+from photosearch.api import create_app
+from photosearch.bundle import Bundle
+from photosearch.daemon import Daemon
+from photosearch.home import Home
+from photosearch.settings import Settings
+from photosearch.types import Preprocess
+
+PORT = 48620
+BASE = f"http://127.0.0.1:{PORT}"
+API = "/api/v1"
+
+
+@dataclass
+class Desk:
+    """A daemon that indexes nothing by itself, and a client that has its token."""
+
+    daemon: Daemon
+    client: TestClient
+    bench: Bench
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.daemon.token}"}
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.client.get(API + path, headers={**self.bearer, **headers})
+
+    def photo_id(self, name: str) -> int:
+        place = self.bench.library.known(self.bench.root.root_id, name.encode())
+        assert place is not None
+        assert place.photo_id is not None
+        return place.photo_id
+
+
+def fake_bundle(tmp_path: Path, bench: Bench) -> Bundle:
+    return Bundle(
+        directory=tmp_path,
+        name="fake",
+        version="1",
+        space=bench.encoder.space,
+        dim=bench.encoder.dim,
+        preprocess=Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash"),
+        context_length=16,
+        tokenizer="wordpiece",
+        vocabulary="vocab.txt",
+        image_onnx=None,
+        text_onnx=None,
+        golden=None,
+        background=None,
+        cutoff_z=0.0,
+        files=(),
+        targets={},
+        description={},
+    )
+
+
+@pytest.fixture
+def desk(bench: Bench, tmp_path: Path) -> Iterator[Desk]:
+    for number in range(6):
+        bench.write(f"{number}.jpg", jpeg(number, width=800, height=600))
+    bench.write("bad.jpg", b"no photo")
+    bench.sync()
+    made = Daemon(
+        Home(bench.home), Settings(), fake_bundle(tmp_path, bench), bench.encoder, bench.library
+    )
+    app = create_app(made, PORT)
+    yield Desk(made, TestClient(app, base_url=BASE), bench)
+    made._previews.close()
+
+
+# --- the guard --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (f"127.0.0.1:{PORT}", 200),
+        (f"localhost:{PORT}", 200),
+        (f"LOCALHOST:{PORT}", 200),
+        (f"[::1]:{PORT}", 200),
+        (f"127.0.0.1:{PORT + 1}", 421),
+        ("127.0.0.1", 421),
+        (f"evil.example:{PORT}", 421),
+        (f"127.0.0.1.evil.example:{PORT}", 421),
+        (f"127.0.0.1:{PORT}@evil.example", 421),
+        (f"0.0.0.0:{PORT}", 421),
+        ("", 421),
+    ],
+)
+def test_only_our_own_names_are_answered(desk: Desk, host: str, status: int) -> None:
+    for path in ("/", "/healthz", f"{API}/status"):
+        response = desk.client.get(path, headers={**desk.bearer, "host": host})
+        assert response.status_code == status, path
+
+
+def test_two_hosts_are_as_bad_as_a_wrong_one(desk: Desk) -> None:
+    hosts = [("host", f"127.0.0.1:{PORT}"), ("host", "evil.example")]
+    assert desk.client.get("/healthz", headers=hosts).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": BASE}, 200),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": f"http://localhost:{PORT}"}, 403),
+        ({"origin": f"https://127.0.0.1:{PORT}"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "none"}, 200),
+        ({"sec-fetch-site": "same-site"}, 403),  # another port of this machine
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 403),
+    ],
+)
+def test_other_sites_and_ports_are_refused(
+    desk: Desk, headers: dict[str, str], status: int
+) -> None:
+    assert desk.get("/status", **headers).status_code == status
+
+
+def test_a_link_from_elsewhere_may_open_the_empty_page_and_nothing_more(desk: Desk) -> None:
+    arriving = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+    }
+    assert desk.client.get("/", headers=arriving).status_code == 200
+    framed = {**arriving, "sec-fetch-dest": "iframe"}
+    assert desk.client.get("/", headers=framed).status_code == 403
+    assert desk.client.get("/static/index.html", headers=arriving).status_code == 403
+
+
+@pytest.mark.parametrize("path", [e.path.replace("{id}", "1") for e in api.ENDPOINTS])
+def test_everything_but_the_door_needs_the_token(desk: Desk, path: str) -> None:
+    for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"):
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": f"Basic {desk.daemon.token}"},
+            {"cookie": f"ps_{PORT}={desk.daemon.token}"},
+            {"cookie": f"ps_{PORT}="},
+        ):
+            response = desk.client.request(method, API + path, headers=headers)
+            assert response.status_code == 401, (method, path, headers)
+
+
+def test_odd_paths_do_not_slip_past_the_guard(desk: Desk) -> None:
+    for path in (
+        "/static/../api/v1/status",
+        "/static/%2e%2e/api/v1/status",
+        "/static/..%2fapi/v1/status",
+        "//api/v1/status",
+        "/api/v1/login/../status",
+        "/static/../../errors.py",
+        "/static/%2e%2e/errors.py",
+        "/static//etc/passwd",
+    ):
+        response = desk.client.get(path)
+        assert response.status_code in (401, 404), path
+        assert b"photosearch.errors" not in response.content
+
+
+def test_every_answer_carries_the_security_headers(desk: Desk) -> None:
+    for path in ("/", "/healthz", "/nowhere", f"{API}/status", "/static/index.html"):
+        headers = desk.client.get(path, headers=desk.bearer).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers
+
+
+# --- signing in -------------------------------------------------------------------------------
+
+
+def login(desk: Desk, code: str) -> httpx.Response:
+    return desk.client.post(f"{API}/login", json={"code": code}, headers={"origin": BASE})
+
+
+def test_a_code_opens_one_session_once(desk: Desk) -> None:
+    code = desk.client.post(f"{API}/codes", headers=desk.bearer).json()["code"]
+    answer = login(desk, code)
+    assert answer.status_code == 200
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"ps_{PORT}=")
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert desk.daemon.token not in cookie
+    assert desk.client.get(f"{API}/status").status_code == 200  # by the cookie alone
+    assert login(desk, code).status_code == 401
+
+
+def test_a_code_grows_stale(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = desk.daemon.new_code()
+    monkeypatch.setattr(daemon, "CODE_SECONDS", 0.0)
+    stale = desk.daemon.new_code()
+    assert login(desk, stale).status_code == 401
+    assert login(desk, code).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{}", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b'{"code": 5}', "application/json", 400),
+        (b'{"code": "\\ud800"}', "application/json", 400),
+        (b'{"code": "no"}', "text/plain", 415),
+        (b'{"code": "no"}', "application/json", 401),
+        (b'{"code": "' + b"x" * 20_000 + b'"}', "application/json", 413),
+    ],
+)
+def test_bad_sign_ins_are_refused_in_words(
+    desk: Desk, body: bytes, kind: str, status: int
+) -> None:
+    answer = desk.client.post(f"{API}/login", content=body, headers={"content-type": kind})
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+
+
+# --- what it answers --------------------------------------------------------------------------
+
+
+def test_search_answers_hits_with_all_their_fields(desk: Desk) -> None:
+    found = desk.get("/search?q=a+dog&k=4").json()
+    assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3, 4]
+    assert found["more"] is True
+    assert found["total_photos"] == 6
+    hit = found["hits"][0]
+    assert set(hit) == {
+        "rank", "score", "path", "photo_id", "taken", "why", "relevant", "offline",
+        "width_px", "height_px",
+    }  # fmt: skip
+    assert Path(hit["path"]).is_file()
+    rest = desk.get("/search?q=a+dog&k=4&offset=4").json()
+    assert [hit["rank"] for hit in rest["hits"]] == [5, 6]
+
+
+def test_an_empty_query_answers_the_newest_photos(desk: Desk) -> None:
+    assert len(desk.get("/search").json()["hits"]) == 6
+
+
+@pytest.mark.parametrize(
+    "query", ["k=0", "k=1001", "k=x", "offset=-1", "q=" + "x" * 1001, "all=maybe", "like=0",
+              "unknown=1", "q=a&q=b"]
+)  # fmt: skip
+def test_what_the_schema_forbids_is_refused(desk: Desk, query: str) -> None:
+    answer = desk.get(f"/search?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+
+
+def test_thumbnails_come_from_the_cache_and_are_made_again_when_it_is_gone(desk: Desk) -> None:
+    photo_id = desk.photo_id("1.jpg")
+    first = desk.get(f"/photos/{photo_id}/thumbnail")
+    assert first.headers["content-type"] == "image/webp"
+    assert "immutable" in first.headers["cache-control"]
+    for file in (desk.bench.home / "thumbnails").rglob("*.webp"):
+        file.unlink()
+    assert desk.get(f"/photos/{photo_id}/thumbnail").content[8:12] == b"WEBP"
+    assert list((desk.bench.home / "thumbnails").rglob("*.webp"))
+    large = desk.get(f"/photos/{photo_id}/thumbnail?size=700")
+    assert len(large.content) > len(first.content)
+
+
+def test_originals_come_in_a_sandbox_with_the_type_that_was_found(desk: Desk) -> None:
+    photo_id = desk.photo_id("1.jpg")
+    answer = desk.get(f"/photos/{photo_id}/original")
+    assert answer.content == (desk.bench.disk / "1.jpg").read_bytes()
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-security-policy"].startswith("sandbox;")
+    part = desk.get(f"/photos/{photo_id}/original", range="bytes=0-3")
+    assert (part.status_code, part.content) == (206, answer.content[:4])
+    many = desk.get(
+        f"/photos/{photo_id}/original", range="bytes=" + ",".join(["0-"] * 5000)
+    )
+    assert len(many.content) <= 2 * len(answer.content)
+
+
+@pytest.mark.parametrize("what", ["", "/thumbnail", "/original"])
+@pytest.mark.parametrize(
+    "photo_id", ["0", "999999", "-1", "1.5", "../1", "%2e%2e", "9" * 30, "1%00", "٣"]
+)
+def test_ids_that_name_no_photo_are_not_found(desk: Desk, what: str, photo_id: str) -> None:
+    assert desk.get(f"/photos/{photo_id}{what}").status_code == 404
+
+
+def test_a_photo_that_became_a_link_out_of_the_library_is_not_sent(
+    desk: Desk, tmp_path: Path
+) -> None:
+    photo_id = desk.photo_id("1.jpg")
+    secret = tmp_path / "photos-secret.jpg"  # its name begins as the root's does
+    secret.write_bytes(jpeg(77))
+    (desk.bench.disk / "1.jpg").unlink()
+    (desk.bench.disk / "1.jpg").symlink_to(secret)
+    assert desk.get(f"/photos/{photo_id}/original").status_code == 404
+    assert desk.get(f"/photos/{photo_id}/thumbnail?size=900").status_code == 404
+
+
+def test_open_and_reveal_start_a_viewer_on_that_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(opener, "run", commands.append)
+    photo_id = desk.photo_id("1.jpg")
+    for action in ("open", "reveal"):
+        url = f"{API}/photos/{photo_id}/{action}"
+        assert desk.client.post(url, headers=desk.bearer).json() == {"ok": True}
+        assert desk.client.get(url, headers=desk.bearer).status_code == 405
+    path = str(desk.bench.disk / "1.jpg")
+    assert commands[0][-1] == path
+    assert any(path in word for word in commands[1])
+
+
+@pytest.mark.parametrize(
+    ("platform", "first"), [("linux", "xdg-open"), ("darwin", "open"), ("win32", "rundll32")]
+)
+def test_a_path_is_one_argument_on_every_system(platform: str, first: str) -> None:
+    nasty = "/photos/a b; rm -rf '$HOME' & --.jpg"
+    command = opener.open_command(nasty, platform)
+    assert (command[0], command[-1]) == (first, nasty)
+    assert len(opener.reveal_command(nasty, platform)) in (2, 3, 8)
+
+
+def test_status_counts_what_there_is(desk: Desk) -> None:
+    status = desk.get("/status").json()
+    assert (status["photos"], status["searchable"], status["failed"]) == (6, 6, 1)
+    assert status["libraries"] == [{"path": str(desk.bench.disk), "offline": False}]
+    assert status["index"] == "exact"
+    (bad,) = desk.get("/rejected").json()
+    assert bad["path"].endswith("bad.jpg")
+    assert bad["reason"].startswith("not a photo")
+
+
+def test_pause_and_resume_show_in_the_status(desk: Desk) -> None:
+    desk.client.post(f"{API}/index/pause", headers=desk.bearer)
+    assert desk.get("/status").json()["indexing"]["state"] == "paused"
+    desk.client.post(f"{API}/index/resume", headers=desk.bearer)
+    assert desk.get("/status").json()["indexing"]["state"] == "idle"
+
+
+def test_unknown_addresses_are_errors_of_the_same_shape(desk: Desk) -> None:
+    answer = desk.client.get("/nowhere", headers=desk.bearer)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+# --- the schema -------------------------------------------------------------------------------
+
+
+def test_every_route_is_in_the_schema_and_nothing_else(desk: Desk) -> None:
+    paths = desk.get("/openapi.json").json()["paths"]
+    wanted = {API + endpoint.path for endpoint in api.ENDPOINTS} | {
+        f"{API}/login",
+        f"{API}/events",
+    }
+    assert set(paths) == wanted
+    references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(paths)))
+    assert references <= set(desk.get("/openapi.json").json()["components"]["schemas"])
+
+
+def test_the_schema_tells_the_truth(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """schemathesis makes requests the schema allows and forbids; every answer must fit it."""
+    monkeypatch.setattr(opener, "run", lambda command: None)
+    raw = api.schema()
+    del raw["paths"][f"{API}/events"]  # a stream does not end
+    raw["security"] = []  # the guard has its own tests above
+    schema = schemathesis.openapi.from_dict(raw)
+    checked = 0
+    for operation in schema.get_all_operations():
+
+        @settings(
+            max_examples=15,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.ok().as_strategy())
+        def check(case: schemathesis.Case) -> None:
+            nonlocal checked
+            checked += 1
+            response = desk.client.request(
+                case.method,
+                case.formatted_path,
+                params=case.query or None,
+                json=case.body if isinstance(case.body, dict) else None,
+                headers=desk.bearer,
+            )
+            assert response.status_code < 500, response.text
+            case.validate_response(response)
+
+        check()
+    assert checked > 50

@@ -1,0 +1,116 @@
+"""Workers that crash, hang or run out of memory cost one file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import jpeg
+
+from photosearch import decode
+from photosearch.decode import DecodePool, Picture, Rejected, Task
+from photosearch.types import Preprocess
+
+HOW = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
+
+
+def task(file: Path, **options: object) -> Task:
+    return Task(file.name.encode(), str(file), HOW, **options)  # type: ignore[arg-type]
+
+
+def written(folder: Path, name: str, data: bytes) -> Path:
+    file = folder / name
+    file.write_bytes(data)
+    return file
+
+
+def test_a_picture_carries_all_the_library_needs(tmp_path: Path, pool: DecodePool) -> None:
+    data = jpeg(1, width=400, height=300)
+    outcome = pool.one(task(written(tmp_path, "a.jpg", data)))
+    assert isinstance(outcome, Picture)
+    assert outcome.content_hash == hashlib.blake2b(data, digest_size=32).digest()
+    assert outcome.content_hash == decode.hash_file(str(tmp_path / "a.jpg"))
+    assert (outcome.width_px, outcome.height_px, outcome.format) == (400, 300, "JPEG")
+    assert outcome.pixels.shape == (32, 32, 3)
+    assert outcome.pixels.dtype == np.uint8
+    assert outcome.stamp.size_bytes == len(data)
+    assert outcome.picture[8:12] == b"WEBP"
+
+
+def test_outcomes_come_for_every_task(tmp_path: Path, pool: DecodePool) -> None:
+    files = [written(tmp_path, f"{n}.jpg", jpeg(n)) for n in range(12)]
+    found = {key.key for key, _ in pool.run(task(file) for file in files)}
+    assert found == {file.name.encode() for file in files}
+
+
+def test_tasks_are_taken_only_as_workers_can_start_them(tmp_path: Path, pool: DecodePool) -> None:
+    file = written(tmp_path, "a.jpg", jpeg(1))
+    taken: list[int] = []
+
+    def endless() -> object:
+        for number in range(1000):
+            taken.append(number)
+            yield task(file)
+
+    outcomes = pool.run(endless())  # type: ignore[arg-type]
+    next(outcomes)
+    assert len(taken) <= 4
+    outcomes.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_a_worker_killed_on_a_file_names_it_and_the_others_go_on(tmp_path: Path) -> None:
+    own = DecodePool(workers=1, max_seconds=20.0)
+    try:
+        os.mkfifo(tmp_path / "pipe.jpg")  # a worker waits on it for ever
+        good = written(tmp_path, "good.jpg", jpeg(1))
+        assert isinstance(own.one(task(good)), Picture)
+        (worker,) = own._workers
+        killer = threading.Timer(0.5, os.kill, (worker.process.pid, signal.SIGKILL))
+        killer.start()
+        tasks = [task(tmp_path / "pipe.jpg"), task(good)]
+        outcomes = {done.key: outcome for done, outcome in own.run(tasks)}
+        assert outcomes[b"pipe.jpg"] == Rejected("damaged: the decoder crashed on it (exit -9)")
+        assert isinstance(outcomes[b"good.jpg"], Picture)
+    finally:
+        own.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pipe to wait on")
+def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    own = DecodePool(workers=1, max_seconds=1.0)
+    try:
+        os.mkfifo(tmp_path / "pipe.jpg")
+        began = time.monotonic()
+        assert own.one(task(tmp_path / "pipe.jpg")) == Rejected(
+            "damaged: decoding took over 1 seconds"
+        )
+        assert time.monotonic() - began < 10
+    finally:
+        own.close()
+
+
+def test_missing_and_changing_files_are_transient(tmp_path: Path, pool: DecodePool) -> None:
+    assert pool.one(task(tmp_path / "none.jpg")) == Rejected("gone", transient=True)
+
+
+def test_closing_ends_the_processes(tmp_path: Path) -> None:
+    own = DecodePool(workers=2)
+    own.one(task(written(tmp_path, "a.jpg", jpeg(1))))
+    processes = [worker.process for worker in own._workers]
+    own.close()
+    assert processes
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_a_preview_is_a_larger_picture_without_pixels(tmp_path: Path, pool: DecodePool) -> None:
+    file = written(tmp_path, "a.jpg", jpeg(1, width=2000, height=1000))
+    outcome = pool.one(Task(b"", str(file), None, side_px=1600))
+    assert isinstance(outcome, Picture)
+    assert outcome.pixels.size == 0

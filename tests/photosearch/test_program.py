@@ -1,0 +1,526 @@
+"""The whole program as its users start it: processes, exit codes, files, accidents.
+
+On the toy bundle, so that nothing here depends on how good a model is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import make_toy_bundle, painted
+
+CHECKOUT = Path(__file__).parent.parent.parent
+APP = [sys.executable, str(CHECKOUT / "app.py")]
+FOLLOW_SECONDS = 5.0  # the promise: a change on disk is answered within this
+START_SECONDS = 30.0
+posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+
+
+@dataclass
+class Program:
+    """One home, one library folder, and the program run on them."""
+
+    home: Path
+    disk: Path
+    bundle: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def run(self, *args: str, check: int | None = 0, **options: Any) -> Any:
+        """Run a command to its end; fails unless it exits with `check`."""
+        command = [*APP, "--home", str(self.home), "--bundle", str(self.bundle), *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+        if check is not None:
+            assert done.returncode == check, (args, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def index(self) -> dict[str, Any]:
+        done = self.run("index", "--library", str(self.disk), "--json")
+        totals: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return totals
+
+    def find(self, query: str, *args: str) -> list[str]:
+        """Names of the photos found, best first; without a daemon or with."""
+        command = [*APP, "--home", str(self.home), "search", query, "--json", *args]
+        if not (self.home / "run.json").exists():
+            command[2:2] = ["--bundle", str(self.bundle)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode in (0, 1), done.stderr
+        return [Path(json.loads(line)["path"]).name for line in done.stdout.splitlines()]
+
+    def serve(self, *args: str) -> Served:
+        command = [*APP, "--home", str(self.home), "--bundle", str(self.bundle), "--no-open", *args]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.started.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(r"photosearch: (http://127\.0\.0\.1:(\d+)/)\n", line)
+        assert found, (line, process.stderr.read() if process.stderr else "")
+        return Served(process, found[1], (self.home / "token").read_text())
+
+    def write(self, name: str, data: bytes) -> Path:
+        file = self.disk / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        past = time.time() - 10
+        os.utime(file, (past, past))
+        return file
+
+
+@dataclass
+class Served:
+    """A running daemon."""
+
+    process: subprocess.Popen[str]
+    url: str
+    token: str
+
+    def get(self, path: str) -> Any:
+        request = urllib.request.Request(
+            self.url + path.lstrip("/"), headers={"Authorization": f"Bearer {self.token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def status(self) -> Any:
+        return self.get("/api/v1/status")
+
+    def find(self, query: str) -> list[str]:
+        hits = self.get(f"/api/v1/search?all=true&q={query}")["hits"]
+        return [Path(hit["path"]).name for hit in hits]
+
+    def settle(self, photos: int) -> None:
+        within(START_SECONDS, lambda: self.status()["searchable"] == photos)
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> float:
+    """Wait until it holds; fails after `seconds`. Returns how long it took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, "not within the time promised"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture
+def program(tmp_path: Path, toy: Path) -> Iterator[Program]:
+    made = Program(tmp_path / "home", tmp_path / "photos", toy)
+    made.disk.mkdir()
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def painted_disk(program: Program) -> Program:
+    for colour in ("red", "green", "blue"):
+        program.write(f"{colour}.jpg", painted(colour))
+    return program
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+def test_index_then_search_without_a_daemon(painted_disk: Program) -> None:
+    totals = painted_disk.index()
+    assert list(totals) == [
+        "seen", "added", "updated", "moved", "removed", "failed", "unchanged",
+        "seconds", "photos_per_second",
+    ]  # fmt: skip
+    assert (totals["seen"], totals["added"]) == (3, 3)
+    assert painted_disk.find("red")[0] == "red.jpg"
+    again = painted_disk.index()
+    assert (again["added"], again["unchanged"]) == (0, 3)
+    text = painted_disk.run("search", "blue", "-n", "1").stdout
+    assert re.fullmatch(rf"\d\.\d+\t{re.escape(str(painted_disk.disk / 'blue.jpg'))}\n", text)
+    (line,) = painted_disk.run("search", "green", "-n", "1", "--json").stdout.splitlines()
+    hit = json.loads(line)
+    assert {"rank", "score", "path", "photo_id", "taken", "why", "relevant"} <= set(hit)
+    assert (hit["rank"], hit["relevant"]) == (1, True)
+
+
+def test_search_like_a_photo(painted_disk: Program) -> None:
+    painted_disk.index()
+    example = painted_disk.write("../example.jpg", painted("blue", seed=5))
+    done = painted_disk.run("search", "--like", str(example), "-n", "1")
+    assert done.stdout.rstrip().endswith("blue.jpg")
+    notes = painted_disk.write("../notes.jpg", b"words")
+    done = painted_disk.run("search", "--like", str(notes), check=3)
+    assert "cannot be used as an example" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["frobnicate"], 2, "invalid choice"),
+        (["search"], 2, "nothing to search for"),
+        (["search", "red", "-n", "0"], 2, "not a whole number"),
+        (["search", "red", "-n", "99999"], 2, "not a whole number"),
+        (["search", "red"], 3, "holds no library yet"),
+        (["index"], 2, "no library yet"),
+        (["--no-open"], 2, "no library yet"),
+        (["index", "--library", "/nowhere/at/all"], 5, "does not exist"),
+        (["index", "--library", __file__], 5, "is not a folder"),
+        (["--port", "70000"], 2, "not a whole number"),
+        (["stop"], 3, "no daemon is running"),
+        (["open"], 3, "no daemon is running"),
+        (["bundle", "verify", "/nowhere"], 3, "not a bundle"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(
+    program: Program, args: list[str], code: int, said: str
+) -> None:
+    done = program.run(*args, check=code)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_bundle_names_those_there_are(program: Program) -> None:
+    command = [*APP, "--home", str(program.home), "--bundle", "tyo", "status"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "no bundle named tyo" in done.stderr
+
+
+def test_nothing_found_is_exit_1_and_all_shows_the_nearest(painted_disk: Program) -> None:
+    painted_disk.index()
+    (painted_disk.disk / "green.jpg").unlink()
+    painted_disk.index()
+    nothing = painted_disk.run("search", "green", check=1)
+    assert nothing.stdout == ""
+    assert "--all" in nothing.stderr
+    assert len(painted_disk.run("search", "green", "--all").stdout.splitlines()) == 2
+
+
+def test_settings_that_are_wrong_name_the_nearest(painted_disk: Program) -> None:
+    painted_disk.home.mkdir()
+    (painted_disk.home / "config.toml").write_text("max_cpus = 3")
+    done = painted_disk.run("index", "--library", str(painted_disk.disk), check=2)
+    assert "did you mean max_cpu" in done.stderr
+
+
+def test_status_without_a_daemon(painted_disk: Program) -> None:
+    painted_disk.index()
+    status = json.loads(painted_disk.run("status", "--json").stdout)
+    assert (status["running"], status["photos"], status["searchable"]) == (False, 3, 3)
+    assert "not running" in painted_disk.run("status").stdout
+
+
+def test_bundles_are_listed_and_verified(program: Program, tmp_path: Path) -> None:
+    assert "agree" in program.run("bundle", "verify", str(program.bundle)).stdout
+    copy = tmp_path / "copy"
+    shutil.copytree(program.bundle, copy)
+    data = (copy / "text.onnx").read_bytes()
+    (copy / "text.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    done = program.run("bundle", "verify", str(copy), check=3)
+    assert "text.onnx: its SHA-256 differs" in done.stderr
+    shutil.copytree(program.bundle, program.home / "bundles" / "toy")
+    listed = program.run("bundle", "list", "--json").stdout.splitlines()
+    assert "toy" in [json.loads(line)["name"] for line in listed]
+
+
+def test_a_golden_vector_that_no_longer_comes_out_is_named(
+    program: Program, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(program.bundle, copy)
+    golden = json.loads((copy / "golden.json").read_text())
+    golden["images"][0]["vector"] = [0.0, 1.0, 0.0]
+    golden["texts"][0]["tokens"] = [2, 3]
+    (copy / "golden.json").write_text(json.dumps(golden))
+    from photosearch.bundle import sha256_of
+
+    manifest = json.loads((copy / "manifest.json").read_text())
+    file = copy / "golden.json"
+    manifest["files"]["golden.json"] = {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    done = program.run("bundle", "verify", str(copy), check=3)
+    assert "image encoder: golden input 0 has cosine" in done.stderr
+    assert "tokenizer: 'Red!'" in done.stderr
+
+
+def test_help_and_version_answer_without_a_home() -> None:
+    for args in (["--help"], ["search", "--help"], ["--version"]):
+        done = subprocess.run([*APP, *args], capture_output=True, text=True)
+        assert done.returncode == 0
+        assert "photosearch" in done.stdout
+
+
+@posix
+def test_names_that_are_not_utf8_are_printed_as_they_are(program: Program) -> None:
+    name = os.fsdecode(b"caf\xe9 \n.jpg")
+    try:
+        program.write(name, painted("red"))
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    program.index()
+    command = [*APP, "--home", str(program.home), "--bundle", str(program.bundle), "search", "red"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert os.fsencode(program.disk / name) in done.stdout
+    assert program.find("red") == [name]
+
+
+def test_a_damaged_library_is_named_and_exits_6(painted_disk: Program) -> None:
+    painted_disk.index()
+    (painted_disk.home / "library.db").write_bytes(b"no database at all" * 1000)
+    for args in (["search", "red"], ["status"], ["index"], ["--no-open"]):
+        done = painted_disk.run(*args, check=6)
+        assert "is damaged" in done.stderr
+
+
+def test_a_missing_library_is_offline_exits_5_and_loses_nothing(painted_disk: Program) -> None:
+    painted_disk.index()
+    away = painted_disk.disk.with_name("away")
+    painted_disk.disk.rename(away)
+    done = painted_disk.run("index", check=5)
+    assert "marked offline" in done.stderr
+    assert painted_disk.find("red")[0] == "red.jpg"
+    away.rename(painted_disk.disk)
+    assert painted_disk.index()["unchanged"] == 3
+
+
+def test_photos_are_never_written(painted_disk: Program) -> None:
+    def facts() -> dict[str, tuple[bytes, int]]:
+        return {
+            file.name: (file.read_bytes(), file.stat().st_mtime_ns)
+            for file in painted_disk.disk.iterdir()
+        }
+
+    before = facts()
+    painted_disk.index()
+    painted_disk.find("red")
+    assert facts() == before
+
+
+# --- the daemon -------------------------------------------------------------------------------
+
+
+def test_the_daemon_follows_the_disk(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    served.settle(3)
+    assert served.find("red")[0] == "red.jpg"
+    disk = painted_disk.disk
+    (disk / "new").mkdir()
+    (disk / "new" / "yellow.jpg").write_bytes(painted("yellow"))
+    within(FOLLOW_SECONDS, lambda: served.find("yellow")[0] == "yellow.jpg")
+    (disk / "red.jpg").rename(disk / "new" / "crimson.jpg")
+    within(FOLLOW_SECONDS, lambda: served.find("red")[0] == "crimson.jpg")
+    (disk / "green.jpg").write_bytes(painted("red", seed=3))
+    within(FOLLOW_SECONDS, lambda: set(served.find("red")[:2]) == {"crimson.jpg", "green.jpg"})
+    (disk / "blue.jpg").unlink()
+    within(FOLLOW_SECONDS, lambda: "blue.jpg" not in served.find("blue"))
+    (disk / "new").rename(disk.with_name("outside"))
+    within(FOLLOW_SECONDS, lambda: served.find("red") == ["green.jpg"])
+    assert painted_disk.find("red") == ["green.jpg"]  # the command line asks the daemon
+
+
+def test_bad_files_do_not_stop_the_daemon(painted_disk: Program) -> None:
+    good = painted("yellow", width=800, height=600)
+    painted_disk.write("empty.jpg", b"")
+    painted_disk.write("cut.jpg", good[: len(good) // 2])
+    painted_disk.write("text.png", b"words, not pixels")
+    painted_disk.write("wrongly-named.png", good)
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    served.settle(4)
+    within(START_SECONDS, lambda: served.status()["failed"] == 3)
+    assert served.find("yellow")[0] == "wrongly-named.png"
+    reasons = {Path(bad["path"]).name: bad["reason"] for bad in served.get("/api/v1/rejected")}
+    assert set(reasons) == {"empty.jpg", "cut.jpg", "text.png"}
+    (painted_disk.disk / "cut.jpg").write_bytes(good)
+    within(FOLLOW_SECONDS, lambda: served.status()["failed"] == 2)
+
+
+def test_a_second_process_is_told_who_owns_the_home(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    for args in (["index"], ["--no-open"]):
+        done = painted_disk.run(*args, check=4)
+        assert f"process {served.process.pid}" in done.stderr
+
+
+def test_stop_ends_it_cleanly_and_it_remembers_its_libraries(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    served.settle(3)
+    painted_disk.run("stop")
+    assert served.process.wait(timeout=20) == 0
+    assert not (painted_disk.home / "run.json").exists()
+    again = painted_disk.serve()
+    again.settle(3)
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_signals_end_it_cleanly(painted_disk: Program, number: int, code: int) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    served.process.send_signal(number)
+    assert served.process.wait(timeout=20) == code
+    assert served.process.stderr is not None
+    assert "Traceback" not in served.process.stderr.read()
+
+
+@posix
+def test_kill_9_half_way_loses_a_batch_at_most(program: Program) -> None:
+    count = 400
+    for number in range(count):
+        program.write(f"{number:03}.jpg", painted("red", seed=number, width=640, height=480))
+    kept = 0
+    for _ in range(3):
+        served = program.serve("--library", str(program.disk))
+        before = kept
+        within(START_SECONDS, lambda: served.status()["searchable"] > before)  # noqa: B023
+        answered = served.status()["searchable"]
+        served.process.kill()
+        served.process.wait()
+        kept = json.loads(program.run("status", "--json").stdout)["searchable"]
+        assert kept >= answered  # what was answered was committed
+    served = program.serve("--library", str(program.disk))
+    served.settle(count)
+    assert served.status()["failed"] == 0
+
+
+@posix
+def test_files_the_program_keeps_are_its_owners_alone(painted_disk: Program) -> None:
+    painted_disk.serve("--library", str(painted_disk.disk))
+    home = painted_disk.home
+    assert home.stat().st_mode & 0o777 == 0o700
+    for name in ("token", "run.json"):
+        assert (home / name).stat().st_mode & 0o777 == 0o600
+    assert len((home / "token").read_text()) == 64
+
+
+def test_the_query_is_never_logged(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk), "-v")
+    served.settle(3)
+    served.find("secret+yellow+wish")
+    painted_disk.run("stop")
+    _, said = served.process.communicate()
+    logged = "".join(file.read_text() for file in painted_disk.home.glob("photosearch.log*"))
+    assert "secret" not in logged + said
+
+
+def test_a_taken_port_is_said(painted_disk: Program) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        args = ["--library", str(painted_disk.disk), "--no-open", "--port", port]
+        done = painted_disk.run(*args, check=3)
+    assert f"port {port} cannot be used" in done.stderr
+
+
+# --- nothing but loopback -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/net")
+def test_the_daemon_listens_on_loopback_alone(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    served.settle(3)
+    served.find("red")
+    mine = sockets_of(served.process.pid)
+    listening = []
+    for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            parts = line.split()
+            if parts[9] in mine:
+                listening.append((table, parts[1].split(":")[0]))
+    assert listening
+    assert set(listening) == {("tcp", "0100007F")}  # 127.0.0.1
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Inodes of the sockets a process and its children hold."""
+    found: set[str] = set()
+    for process in (pid, *children_of(pid)):
+        for entry in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = os.readlink(entry)
+                if target.startswith("socket:["):
+                    found.add(target[8:-1])
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(c) for task in tasks for c in (task / "children").read_text().split()]
+
+
+GUARDED = """
+import socket, sys
+def refuse(event, args):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"):
+        address = args[1] if len(args) > 1 else None
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "localhost"):
+            print("ESCAPED", event, address, file=sys.stderr, flush=True)
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
+        if args[0] not in (None, "127.0.0.1", "localhost"):
+            print("ESCAPED", event, args, file=sys.stderr, flush=True)
+sys.addaudithook(refuse)
+sys.argv = sys.argv[1:]
+from photosearch.cli import main
+sys.exit(main())
+"""
+
+
+def test_no_socket_but_loopback_is_ever_opened(painted_disk: Program) -> None:
+    """An audit hook, which nothing in the process can remove, watches every command."""
+    guard = [sys.executable, "-c", GUARDED, "photosearch"]
+    shared = ["--home", str(painted_disk.home), "--bundle", str(painted_disk.bundle)]
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*guard, *shared, *args], capture_output=True, text=True, timeout=60, cwd=CHECKOUT
+        )
+
+    said = run("index", "--library", str(painted_disk.disk)).stderr
+    said += run("search", "red").stderr
+    command = [*guard, *shared, "serve", "--no-open"]
+    serving = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    painted_disk.started.append(serving)
+    within(START_SECONDS, lambda: (painted_disk.home / "run.json").exists())
+    for args in (["search", "red"], ["status"], ["stop"]):
+        done = run(*args)
+        assert done.returncode == 0, done.stderr
+        said += done.stderr
+    said += serving.communicate(timeout=20)[1]
+    assert "ESCAPED" not in said
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or shutil.which("unshare") is None,
+    reason="needs network namespaces",
+)
+def test_everything_works_where_there_is_no_network_at_all(painted_disk: Program) -> None:
+    alone = ["unshare", "-rn", "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$@"', "sh"]
+    probe = subprocess.run([*alone, "true"], capture_output=True)
+    if probe.returncode:
+        pytest.skip("this system does not let us make a network namespace")
+    shared = ["--home", str(painted_disk.home), "--bundle", str(painted_disk.bundle)]
+    index = [*APP, *shared, "index", "--library", str(painted_disk.disk)]
+    done = subprocess.run([*alone, *index], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    search = [*APP, *shared, "search", "red"]
+    done = subprocess.run([*alone, *search], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[0].endswith("red.jpg")

@@ -1,0 +1,163 @@
+"""Hints merge, wait and never get lost; one test touches real OS events."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from photosearch.types import Root
+from photosearch.watch import MAX_PENDING, Due, Hints, Watcher, hint
+
+ROOT = Root(1, os.sep + "photos", False)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def hints(clock: Clock) -> Hints:
+    return Hints(clock=clock)
+
+
+def test_a_hint_is_due_when_its_path_has_been_quiet(hints: Hints, clock: Clock) -> None:
+    hints.path(1, b"a.jpg", delay=1.0)
+    clock.now += 0.9
+    hints.path(1, b"a.jpg", delay=1.0)  # written again: wait anew
+    clock.now += 0.9
+    assert hints.take(0.0) == []
+    clock.now += 0.2
+    assert hints.take(0.0) == [Due(1, paths=frozenset([b"a.jpg"]))]
+    assert len(hints) == 0
+
+
+def test_a_sweep_swallows_the_smaller_hints_of_its_root(hints: Hints, clock: Clock) -> None:
+    hints.path(1, b"a.jpg")
+    hints.folder(1, b"sub")
+    hints.path(2, b"b.jpg", delay=50.0)
+    hints.sweep(1)
+    assert hints.take(0.0) == [Due(1, sweep=True)]
+    assert len(hints) == 1
+
+
+def test_too_many_hints_become_one_sweep(hints: Hints, clock: Clock) -> None:
+    for number in range(MAX_PENDING + 1):
+        hints.path(1, str(number).encode(), delay=0.0)
+    assert len(hints) == 1
+    clock.now += 1.0
+    assert hints.take(0.0) == [Due(1, sweep=True)]
+
+
+@pytest.mark.parametrize(
+    ("absolute", "is_folder", "expected"),
+    [
+        ("/photos/a.jpg", False, "path a.jpg"),
+        ("/photos/sub/a.jpg", False, "path sub/a.jpg"),
+        ("/photos/sub", True, "folder sub"),
+        ("/photos", True, "sweep"),
+        ("/photos/a.txt", False, ""),
+        ("/photos/.hidden/a.jpg", False, ""),
+        ("/photos/.hidden", True, ""),
+        ("/photos-of-others/a.jpg", False, ""),
+        ("/elsewhere/a.jpg", False, ""),
+    ],
+)
+def test_an_event_becomes_a_hint_inside_its_root_alone(
+    hints: Hints, clock: Clock, absolute: str, is_folder: bool, expected: str
+) -> None:
+    hint(ROOT, hints, os.fsencode(absolute.replace("/", os.sep)), is_folder=is_folder)
+    clock.now += 10.0
+    said = [
+        "sweep" if due.sweep else " ".join(
+            [kind + " " + name.decode() for kind, names in
+             (("path", due.paths), ("folder", due.folders)) for name in names]
+        )
+        for due in hints.take(0.0)
+    ]
+    assert said == ([expected] if expected else [])
+
+
+# --- real events ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live() -> Iterator[tuple[Hints, Watcher]]:
+    hints = Hints()
+    watcher = Watcher(hints)
+    watcher.start()
+    yield hints, watcher
+    watcher.stop()
+
+
+def said_within(hints: Hints, seconds: float, wanted: Due) -> bool:
+    """Whether the wanted names come up in time, in however many pieces."""
+    until = time.monotonic() + seconds
+    paths: set[bytes] = set()
+    folders: set[bytes] = set()
+    while time.monotonic() < until:
+        for due in hints.take(0.2):
+            if due.sweep:
+                return True
+            paths |= due.paths
+            folders |= due.folders
+        if wanted.paths <= paths and wanted.folders <= folders and not wanted.sweep:
+            return True
+    return False
+
+
+def test_real_events_name_what_changed(live: tuple[Hints, Watcher], tmp_path: Path) -> None:
+    hints, watcher = live
+    disk = tmp_path / "photos"
+    disk.mkdir()
+    (disk / "sub").mkdir()
+    assert watcher.watch(Root(1, str(disk), False))
+    (disk / "new.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"new.jpg"])))
+    (disk / "new.jpg").rename(disk / "sub" / "moved.jpg")
+    wanted = frozenset([b"new.jpg", b"sub/moved.jpg"])
+    assert said_within(hints, 5.0, Due(1, paths=wanted))
+    (disk / "sub" / "moved.jpg").unlink()
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"sub/moved.jpg"])))
+    (disk / "sub").rename(tmp_path / "outside")
+    assert said_within(hints, 5.0, Due(1, folders=frozenset([b"sub"])))
+
+
+def test_a_root_that_is_made_anew_is_watched_anew(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    hints, watcher = live
+    disk = tmp_path / "photos"
+    disk.mkdir()
+    root = Root(1, str(disk), False)
+    assert watcher.watch(root)
+    shutil.rmtree(disk)
+    said_within(hints, 1.0, Due(1, sweep=True))
+    assert not watcher.watch(root)
+    disk.mkdir()
+    assert watcher.watch(root)
+    (disk / "a.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"a.jpg"])))
+
+
+def test_lost_events_become_a_sweep(live: tuple[Hints, Watcher], tmp_path: Path) -> None:
+    hints, watcher = live
+    assert watcher.watch(Root(1, str(tmp_path), False))
+    logging.getLogger("watchdog.observers.inotify_c").warning(
+        "Inotify queue overflowed; filesystem events were lost"
+    )
+    assert said_within(hints, 5.0, Due(1, sweep=True))
