@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import jpeg
 
-from photosearch import decode
+from photosearch import decode, preprocess
 from photosearch.decode import DecodePool, Picture, Rejected, Task
 from photosearch.types import Preprocess
 
@@ -98,6 +98,22 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 def test_missing_and_changing_files_are_transient(tmp_path: Path, pool: DecodePool) -> None:
     assert pool.one(task(tmp_path / "none.jpg")) == Rejected("gone", transient=True)
+
+
+def test_a_file_that_changes_while_it_is_read_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "a.jpg", jpeg(1))
+    real = preprocess.open_photo
+
+    def slow(stream: object, *, least_px: int) -> preprocess.Decoded:
+        with file.open("ab") as other:
+            other.write(b"more")
+        return real(stream, least_px=least_px)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(preprocess, "open_photo", slow)
+    found = decode.decode_file(task(file))
+    assert found == Rejected("changed while it was read", transient=True)
 
 
 def test_closing_ends_the_processes(tmp_path: Path) -> None:

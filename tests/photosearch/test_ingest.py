@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from photosearch import ingest as ingest_module
 from photosearch.decode import DecodePool
 from photosearch.ingest import BATCH, Ingest, Totals
 from photosearch.library import ORPHAN_GRACE_NS, Library
@@ -67,6 +68,22 @@ def test_known_bytes_cost_no_decode(bench: Bench, how: str) -> None:
         str(file.relative_to(bench.disk)) for file in ([old, new] if kept else [new])
     }
     assert len(bench.library.index) == 1
+
+
+@pytest.mark.parametrize("how", ["rename", "hard link"])
+def test_the_same_file_by_another_name_is_not_even_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    old = bench.write("a.jpg", jpeg(1))
+    bench.sync()
+    old.rename(bench.disk / "b.jpg") if how == "rename" else os.link(old, bench.disk / "b.jpg")
+
+    def never(path: str) -> bytes:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(ingest_module, "hash_file", never)
+    assert bench.sync().seen == (1 if how == "rename" else 2)
+    assert "b.jpg" in bench.paths()
 
 
 def test_an_edit_embeds_one_photo_and_the_old_one_is_gone(bench: Bench) -> None:

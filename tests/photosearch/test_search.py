@@ -97,6 +97,8 @@ def test_a_photo_deleted_behind_the_index_is_not_shown(filled: Bench) -> None:
     found = search_of(filled).run(Query("a dog"), k=30)
     assert len(found.hits) == 29
     assert gone.isdisjoint(hit.photo_id for hit in found.hits)
+    pages = [search_of(filled).run(Query("a dog"), k=3, offset=3 * n).hits for n in range(10)]
+    assert [len(page) for page in pages] == [3] * 9 + [2]  # and no page is short for it
 
 
 def test_an_empty_query_finds_nothing_and_latest_shows_the_newest(filled: Bench) -> None:

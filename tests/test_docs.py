@@ -1,0 +1,81 @@
+"""The documents tell the truth: commands exist and work, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from photosearch.cli import COMMANDS, _parser
+
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python3 app.py")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_in_the_readme_parses(command: str) -> None:
+    words = shlex.split(command)[2:]
+    from photosearch.cli import _with_default
+
+    assert callable(_parser().parse_args(_with_default(words)).run)
+
+
+def test_every_subcommand_is_in_the_readme() -> None:
+    for name in COMMANDS:
+        assert name == "serve" or f"app.py {name}" in README, name
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    assert any("python3 app.py --library ~/Pictures" in block for block in BLOCKS)
+    assert any("make test" in block for block in BLOCKS)
+
+
+@pytest.mark.parametrize("document", sorted(CHECKOUT.glob("*.md")) + sorted(CHECKOUT.glob("docs/*.md")))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (document.parent / target).exists(), target
+
+
+def test_every_runtime_dependency_has_its_paragraph() -> None:
+    import tomllib
+
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (CHECKOUT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    for line in project["dependencies"]:
+        name = re.split(r"[ ;<>=\[]", line)[0]
+        assert f"**{name}**" in text, name
+
+
+def test_the_wheel_holds_the_product_and_nothing_else(tmp_path: Path) -> None:
+    """No installed package may claim names like `models` or `export`."""
+    pytest.importorskip("hatchling")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"photosearch"}
+    for wanted in (
+        "photosearch/static/index.html",
+        "photosearch/bundles/first-light/manifest.json",
+        "photosearch/bundles/first-light/image.onnx",
+    ):
+        assert wanted in names
+    assert not [name for name in names if "__pycache__" in name]
