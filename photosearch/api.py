@@ -8,6 +8,7 @@ made from that table. The handlers call the daemon.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -255,12 +256,17 @@ def _endpoint(daemon: Daemon, endpoint: Endpoint) -> Route:
             return result
         assert reply is not None
         return Response(
-            reply.dump_json(result),
+            as_json(reply, result),
             media_type="application/json",
             headers={"cache-control": "no-store"},
         )
 
     return Route(API + endpoint.path, respond, methods=[endpoint.method])
+
+
+def as_json(model: TypeAdapter[Any], value: object) -> bytes:
+    """ASCII, so that a path that is not UTF-8 keeps its surrogates, as escapes."""
+    return json.dumps(model.dump_python(value), separators=(",", ":")).encode("ascii")
 
 
 def _photo_id(request: Request) -> int:
@@ -317,7 +323,7 @@ async def events(request: Request) -> Response:
                 if daemon.version != seen:
                     seen, quiet = daemon.version, 0.0
                     message = await run_in_threadpool(daemon.status)
-                    yield b"event: status\ndata: " + STATUS.dump_json(message) + b"\n\n"
+                    yield b"event: status\ndata: " + as_json(STATUS, message) + b"\n\n"
                 elif quiet >= HEARTBEAT_SECONDS:
                     quiet = 0.0
                     yield b": still here\n\n"
@@ -332,6 +338,15 @@ async def events(request: Request) -> Response:
 
 
 STATUS: Final = TypeAdapter(protocol.StatusReply)
+
+
+class _PageFiles(StaticFiles):
+    """The page's files, asked for again each time: after an upgrade two versions must not mix."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 async def page(request: Request) -> Response:
@@ -376,7 +391,7 @@ def create_app(daemon: Daemon, port: int) -> ASGIApp:
             Route(f"{API}/login", login, methods=["POST"]),
             Route(f"{API}/events", events, methods=["GET"]),
             *routes,
-            Mount("/static", StaticFiles(directory=STATIC)),
+            Mount("/static", _PageFiles(directory=STATIC)),
         ],
         exception_handlers={
             ApiError: _api_error,

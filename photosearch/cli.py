@@ -407,7 +407,8 @@ def _search_here(args: Namespace, place: Home) -> list[Hit]:
         if not len(index) and (others := reader.other_spaces(bundle.space)):
             raise SpaceMismatch(
                 f"{place.library}: its photos were embedded by bundle {others[0]}, and "
-                f"{bundle.name} is loaded. Pass --bundle {others[0]}, or run `photosearch index` to embed again."
+                f"{bundle.name} is loaded. Pass --bundle {others[0]}, "
+                "or run `photosearch index` to embed again."
             )
         like = _vector_of(args.like, encoder) if args.like is not None else None
         found = Search(encoder, index, reader, load_background(bundle)).run(

@@ -200,7 +200,7 @@ class Daemon:
         if query.text or like is not None:
             results = self._search.run(query, k=k, offset=offset, show_all=show_all)
         else:
-            results = self._search.latest(k=k)
+            results = self._search.latest(k=k, offset=offset)
         return protocol.SearchReply(
             query=q,
             hits=list(results.hits),

@@ -80,10 +80,11 @@ class Search:
             hidden=min(len(ranked), offset + k) - min(len(shown), offset + k),
         )
 
-    def latest(self, *, k: int) -> Results:
+    def latest(self, *, k: int, offset: int = 0) -> Results:
         """The newest photos: what an empty search bar shows."""
-        ids = self._reader.newest(k)
-        return Results(self._hits([(i, 0.0) for i in ids], 0, None, Query("")), None, False, 0)
+        ids = self._reader.newest(offset + k + 1)[offset:]
+        page = [(photo_id, 0.0) for photo_id in ids[:k]]
+        return Results(self._hits(page, offset, None, Query("")), None, len(ids) > k, 0)
 
     def cutoff(self, vector: Vector) -> float | None:
         """The score from which a photo counts as relevant to this query.

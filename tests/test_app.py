@@ -35,7 +35,9 @@ def test_it_imports_only_the_standard_library_before_the_product_is_there() -> N
     names = {
         alias.name.split(".")[0]
         for node in top
-        for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module or "")])
+        for alias in (
+            node.names if isinstance(node, ast.Import) else [ast.alias(node.module or "")]
+        )
     }
     assert names <= sys.stdlib_module_names
 
@@ -92,8 +94,7 @@ def test_every_pinned_package_is_exact_and_every_dependency_is_pinned() -> None:
     assert all("==" in line for line in lines if line and not line.startswith("#"))
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {
-        name.split(";")[0].split(">")[0].split("=")[0].strip()
-        for name in project["dependencies"]
+        name.split(";")[0].split(">")[0].split("=")[0].strip() for name in project["dependencies"]
     }
     assert wanted <= pins
     assert "torch" not in pins

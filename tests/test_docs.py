@@ -41,7 +41,9 @@ def test_the_readme_has_the_two_commands() -> None:
     assert any("make test" in block for block in BLOCKS)
 
 
-@pytest.mark.parametrize("document", sorted(CHECKOUT.glob("*.md")) + sorted(CHECKOUT.glob("docs/*.md")))
+@pytest.mark.parametrize(
+    "document", sorted(CHECKOUT.glob("*.md")) + sorted(CHECKOUT.glob("docs/*.md"))
+)
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

@@ -69,9 +69,7 @@ class Bench:
 
     def rejected(self) -> dict[str, str]:
         known = self.library.known_under(self.root.root_id, b"")
-        return {
-            path.decode(): place.rejected for path, place in known.items() if place.rejected
-        }
+        return {path.decode(): place.rejected for path, place in known.items() if place.rejected}
 
 
 BenchMaker = Callable[[], Bench]
@@ -93,8 +91,6 @@ def open_fake_library(home: Path, encoder: FakeEncoder) -> Library:
     return Library(home / "library.db", space=encoder.space, dim=encoder.dim, bundle="fake")
 
 
-def make_ingest(
-    library: Library, encoder: FakeEncoder, pool: DecodePool, home: Path
-) -> Ingest:
+def make_ingest(library: Library, encoder: FakeEncoder, pool: DecodePool, home: Path) -> Ingest:
     """Files count as settled at once: tests write them whole."""
     return Ingest(library, encoder, pool, Thumbnails(home / "thumbnails"), settle_ns=0)

@@ -231,9 +231,7 @@ def test_a_code_grows_stale(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None
         (b'{"code": "' + b"x" * 20_000 + b'"}', "application/json", 413),
     ],
 )
-def test_bad_sign_ins_are_refused_in_words(
-    desk: Desk, body: bytes, kind: str, status: int
-) -> None:
+def test_bad_sign_ins_are_refused_in_words(desk: Desk, body: bytes, kind: str, status: int) -> None:
     answer = desk.client.post(f"{API}/login", content=body, headers={"content-type": kind})
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
@@ -292,9 +290,7 @@ def test_originals_come_in_a_sandbox_with_the_type_that_was_found(desk: Desk) ->
     assert answer.headers["content-security-policy"].startswith("sandbox;")
     part = desk.get(f"/photos/{photo_id}/original", range="bytes=0-3")
     assert (part.status_code, part.content) == (206, answer.content[:4])
-    many = desk.get(
-        f"/photos/{photo_id}/original", range="bytes=" + ",".join(["0-"] * 5000)
-    )
+    many = desk.get(f"/photos/{photo_id}/original", range="bytes=" + ",".join(["0-"] * 5000))
     assert len(many.content) <= 2 * len(answer.content)
 
 

@@ -174,7 +174,7 @@ def test_bundles_are_found_by_name_and_by_folder(made: Path) -> None:
     assert require_bundle("toy", [folder]).directory == made
     assert require_bundle(str(made), []).directory == made
     assert require_bundle(None, [folder]).name == "toy"
-    with pytest.raises(BundleError, match="no bundle named tyo.*found: toy"):
+    with pytest.raises(BundleError, match=r"no bundle named tyo.*found: toy"):
         require_bundle("tyo", [folder])
     with pytest.raises(BundleError, match="no bundle is installed"):
         require_bundle(None, [])

@@ -47,9 +47,7 @@ def write_golden(file: Path) -> None:
 
 
 @pytest.mark.parametrize("golden", sorted(FOLDER.glob("v*.db")), ids=lambda file: file.stem)
-def test_a_library_of_every_released_schema_opens_and_answers(
-    golden: Path, tmp_path: Path
-) -> None:
+def test_a_library_of_every_released_schema_opens_and_answers(golden: Path, tmp_path: Path) -> None:
     file = tmp_path / "library.db"
     shutil.copy(golden, file)
     library = Library(file, space=SPACE, dim=DIM, bundle="golden")

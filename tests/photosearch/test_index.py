@@ -48,9 +48,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = Index(
-            np.empty(0, np.int64), unit_rows(0), graph_from_bytes=self.graph_from
-        )
+        self.index = Index(np.empty(0, np.int64), unit_rows(0), graph_from_bytes=self.graph_from)
         self.model: dict[int, Vector] = {}
         self.vectors = unit_rows(40, seed=1)
 

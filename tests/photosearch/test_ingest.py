@@ -165,9 +165,7 @@ def test_bad_files_are_recorded_and_stop_nobody(bench: Bench) -> None:
 
 
 def test_a_file_still_being_written_waits(bench: Bench, pool: DecodePool) -> None:
-    patient = Ingest(
-        bench.library, bench.encoder, pool, Thumbnails(bench.home / "thumbnails")
-    )
+    patient = Ingest(bench.library, bench.encoder, pool, Thumbnails(bench.home / "thumbnails"))
     bench.write("a.jpg", jpeg(1))
     totals = Totals()
     assert patient.sync(bench.root, totals) == [b"a.jpg"]
@@ -232,7 +230,13 @@ def test_a_removed_folder_takes_its_photos_along_by_its_own_hint(bench: Bench) -
 @posix
 @pytest.mark.skipif(sys.platform == "darwin", reason="APFS refuses names that are not UTF-8")
 def test_odd_names_are_ordinary(bench: Bench) -> None:
-    names = [b"caf\xe9.jpg", b"new\nline.jpg", b" .jpg", "日本 🌸.JPG".encode(), b"x" * 240 + b".jpg"]
+    names = [
+        b"caf\xe9.jpg",
+        b"new\nline.jpg",
+        b" .jpg",
+        "日本 🌸.JPG".encode(),
+        b"x" * 240 + b".jpg",
+    ]
     for number, name in enumerate(names):
         Path(os.fsdecode(os.fsencode(bench.disk) + b"/" + name)).write_bytes(jpeg(number))
     bench.sync()
@@ -251,7 +255,9 @@ def test_links_are_not_followed_and_loops_end(bench: Bench, tmp_path: Path) -> N
     (bench.disk / "broken.jpg").symlink_to("nowhere")
     bench.sync()
     assert bench.paths() == {"sub/a.jpg"}
-    bench.ingest.look_at(bench.root, [b"link.jpg", b"away/secret.jpg", b"sub/up/sub/a.jpg"], Totals())
+    bench.ingest.look_at(
+        bench.root, [b"link.jpg", b"away/secret.jpg", b"sub/up/sub/a.jpg"], Totals()
+    )
     assert bench.paths() == {"sub/a.jpg"}
 
 

@@ -83,9 +83,14 @@ def test_an_event_becomes_a_hint_inside_its_root_alone(
     hint(ROOT, hints, os.fsencode(absolute.replace("/", os.sep)), is_folder=is_folder)
     clock.now += 10.0
     said = [
-        "sweep" if due.sweep else " ".join(
-            [kind + " " + name.decode() for kind, names in
-             (("path", due.paths), ("folder", due.folders)) for name in names]
+        "sweep"
+        if due.sweep
+        else " ".join(
+            [
+                kind + " " + name.decode()
+                for kind, names in (("path", due.paths), ("folder", due.folders))
+                for name in names
+            ]
         )
         for due in hints.take(0.0)
     ]

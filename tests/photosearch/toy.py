@@ -26,7 +26,12 @@ COLOURS = {
     "yellow": (0.7, 0.7, -1.0),
 }
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COLOURS]
-PAINT = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "yellow": (230, 220, 20)}
+PAINT = {
+    "red": (220, 20, 20),
+    "green": (20, 200, 20),
+    "blue": (20, 20, 220),
+    "yellow": (230, 220, 20),
+}
 
 
 def make_toy_bundle(folder: Path) -> Path:
@@ -125,8 +130,6 @@ def _golden() -> str:
     return json.dumps(
         {
             "texts": [{"text": "Red!", "tokens": [2, 4, 1, 3], "vector": red.tolist()}],
-            "images": [
-                {"png": base64.b64encode(file.getvalue()).decode(), "vector": red.tolist()}
-            ],
+            "images": [{"png": base64.b64encode(file.getvalue()).decode(), "vector": red.tolist()}],
         }
     )
