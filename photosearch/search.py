@@ -20,6 +20,8 @@ from photosearch.types import Hit, Vector
 MAX_RESULTS: Final = 1000  # in one answer
 MAX_OFFSET: Final = 100_000
 SPARE: Final = 16  # asked for beyond the page, against photos deleted since
+FAINT_Z: Final = 1.0  # below this many spreads above the background nothing is ever relevant
+NEAR_BEST_Z: Final = 0.25  # how close to a faint best match its company must be
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
 
 
@@ -64,9 +66,9 @@ class Search:
         vector = self._vector(query, like)
         if vector is None:
             return Results((), None, False, 0)
-        cutoff = self.cutoff(vector)
         wanted = offset + k + 1  # one more tells whether there are more
         ranked = self._ranked(vector, wanted, skip=query.like_photo_id)
+        cutoff = self.cutoff(vector, best=ranked[0][1]) if ranked else None
         shown = [
             (photo_id, score)
             for photo_id, score in ranked
@@ -86,17 +88,24 @@ class Search:
         page = [(photo_id, 0.0) for photo_id in ids[:k]]
         return Results(self._hits(page, offset, None, Query("")), None, len(ids) > k, 0)
 
-    def cutoff(self, vector: Vector) -> float | None:
+    def cutoff(self, vector: Vector, *, best: float) -> float | None:
         """The score from which a photo counts as relevant to this query.
 
         Every query has its own level and spread of cosines with photos that have
-        nothing to do with it. They are taken from the bundle's fixed background
-        photos, so the answer does not depend on the library's size.
+        nothing to do with it; they are taken from the bundle's fixed background
+        photos. Photos that stand out from those by the bundle's calibrated number
+        of spreads are relevant. Where the library's best photo stands out less,
+        it alone, and what comes close to it, is: a small library's only temple is
+        worth showing though it is not much of a temple.
         """
         if self._background is None:
             return None
         scores = self._background.vectors @ vector
-        return float(scores.mean() + self._background.cutoff_z * scores.std())
+        level, spread = float(scores.mean()), float(scores.std())
+        clear = level + self._background.cutoff_z * spread
+        if best >= clear:
+            return clear
+        return max(level + FAINT_Z * spread, best - NEAR_BEST_Z * spread)
 
     def _vector(self, query: Query, like: Vector | None) -> Vector | None:
         parts: list[Vector] = []

@@ -68,12 +68,12 @@ def test_plain_queries_rank_the_right_photo_first(
     assert program.find(query)[0] == photo
 
 
-def test_an_unheard_of_subject_finds_nothing(samples: tuple[Program, Served]) -> None:
+def test_results_end_where_relevance_does(samples: tuple[Program, Served]) -> None:
     _, served = samples
-    for query in ("a giraffe in the savanna", "people skiing down a snowy mountain"):
+    for query in (*PLAIN_QUERIES, "a giraffe in the savanna", "people skiing"):
         found = served.get(f"/api/v1/search?q={urllib.parse.quote(query)}")
-        assert found["hits"] == [], query
-        assert found["hidden"] > 0
+        assert len(found["hits"]) <= 10, query
+        assert found["hidden"] >= 15, query
 
 
 def test_a_photo_that_arrives_is_found_and_one_that_goes_is_not(

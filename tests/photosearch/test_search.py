@@ -64,16 +64,22 @@ def test_the_cut_hides_what_scores_like_the_background(filled: Bench) -> None:
     assert [hit.relevant for hit in everything.hits] == [
         hit.score >= shown.cutoff for hit in everything.hits
     ]
-    nothing = search_of(filled, Background(background.vectors, 50.0))
-    assert nothing.run(Query("a dog"), k=5).hits == ()
+    unlike = np.repeat(filled.encoder.texts(["a dog"]), 500, axis=0)
+    unlike[::2] *= 0.9  # a background that resembles the query more than any photo does
+    assert search_of(filled, Background(unlike, 1.0)).run(Query("a dog"), k=5).hits == ()
 
 
-def test_the_cut_does_not_depend_on_the_library(filled: Bench) -> None:
+def test_the_cut_is_the_backgrounds_where_the_best_stands_out_and_near_the_best_elsewhere(
+    filled: Bench,
+) -> None:
     rows = unit(np.random.default_rng(0).standard_normal((500, 16)).astype(np.float32))
-    search = search_of(filled, Background(rows, 1.0))
+    search = search_of(filled, Background(rows, 2.0))
     vector = filled.encoder.texts(["a dog"])[0]
     scores = rows @ vector
-    assert search.cutoff(vector) == pytest.approx(float(scores.mean() + scores.std()))
+    level, spread = float(scores.mean()), float(scores.std())
+    for best, wanted in ((5.0, 2.0), (2.0, 2.0), (1.9, 1.65), (1.1, 1.0), (0.5, 1.0)):
+        found = search.cutoff(vector, best=level + best * spread)
+        assert found == pytest.approx(level + wanted * spread, abs=1e-5), best
 
 
 def test_more_like_a_photo_leaves_that_photo_out(filled: Bench) -> None:
