@@ -60,8 +60,14 @@ class Index:
             if self._graph is not None:
                 self._graph.remove(photo_id)
 
-    def search(self, query: Vector, k: int) -> tuple[Ids, Vector]:
-        """The k best (photo ids, exact cosines), best first, equal scores by id."""
+    def search(self, query: Vector, k: int, *, allowed: Ids | None = None) -> tuple[Ids, Vector]:
+        """The k best (photo ids, exact cosines), best first, equal scores by id.
+
+        With `allowed`, the k best among those photos: exact, at the cost of one
+        pass over their rows, whatever their share of the library.
+        """
+        if allowed is not None:
+            return best(*self.exact.scores_of(allowed, query), k)
         with self._lock:
             if self._graph is None:
                 candidates = None

@@ -71,6 +71,13 @@ class IndexMachine(RuleBasedStateMachine):
             scores, [self.model[int(photo_id)] @ query for photo_id in ids], atol=1e-6
         )
 
+    @rule(seed=st.integers(0, 1000), k=st.integers(1, 50), allowed=st.sets(st.integers(0, 45)))
+    def search_among(self, seed: int, k: int, allowed: set[int]) -> None:
+        query = unit_rows(1, seed=seed)[0]
+        ids, _ = self.index.search(query, k, allowed=np.asarray(sorted(allowed), np.int64))
+        among = {photo_id: v for photo_id, v in self.model.items() if photo_id in allowed}
+        assert ids.tolist() == brute(among, query, k)
+
     @invariant()
     def sound(self) -> None:
         self.index.exact.check()

@@ -1,0 +1,60 @@
+// The daemon's HTTP interface. Every failure is one of three: signed out, unreachable, refused.
+
+const API = "/api/v1";
+
+/** The session is not (or no longer) known: it ends with the daemon. */
+export class SignedOut extends Error {}
+
+/** Nothing answers at this address. */
+export class Unreachable extends Error {}
+
+/** The daemon said no, in words for the user. */
+export class Refused extends Error {
+  constructor({ code = "failed", message = "", hint = "" }) {
+    super([message, hint].filter(Boolean).join(" "));
+    this.code = code;
+  }
+}
+
+async function ask(path, options = {}) {
+  let response, body;
+  try {
+    response = await fetch(API + path, { cache: "no-store", ...options });
+    body = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (!response || response.ok) throw new Unreachable(path);
+    body = {};
+  }
+  if (response.ok) return body;
+  const said = body.error ?? {};
+  throw response.status === 401 && said.code === "no_session"
+    ? new SignedOut(path)
+    : new Refused(said);
+}
+
+const tell = (path) => ask(path, { method: "POST" });
+
+export function login(code) {
+  const headers = { "content-type": "application/json" };
+  return ask("/login", { method: "POST", headers, body: JSON.stringify({ code }) });
+}
+
+/** `query`: {text, like, all}. */
+export function search(query, { k, offset = 0, signal }) {
+  const parameters = new URLSearchParams({ q: query.text.toWellFormed?.() ?? query.text, k });
+  if (offset) parameters.set("offset", offset);
+  if (query.all) parameters.set("all", "true");
+  if (query.like) parameters.set("like", query.like.photo_id);
+  return ask(`/search?${parameters}`, { signal, priority: "high" });
+}
+
+export const status = () => ask("/status");
+export const rejected = () => ask("/rejected");
+export const pause = () => tell("/index/pause");
+export const resume = () => tell("/index/resume");
+export const open = (id) => tell(`/photos/${id}/open`);
+export const reveal = (id) => tell(`/photos/${id}/reveal`);
+export const events = () => new EventSource(`${API}/events`);
+export const thumbnail = (id) => `${API}/photos/${id}/thumbnail`;
+export const picture = (id) => `${API}/photos/${id}/thumbnail?size=1600`;

@@ -1,0 +1,138 @@
+// The photos: one cell each, kept by photo id, so that what stays is not loaded again.
+
+import { thumbnail } from "./api.js";
+import { icon, make } from "./dom.js";
+import { fileName } from "./paths.js";
+import { day, text } from "./strings.js";
+
+export const altOf = (hit) =>
+  text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline);
+
+export class Grid {
+  #root;
+  #matches = make("div", { class: "cells", role: "group", "aria-label": text.matchesLabel });
+  // A list box may hold groups and options only: the line is for the eye, its words name the group.
+  #divider = make("div", { class: "divider", "aria-hidden": "true" }, text.lessLikely);
+  #rest = make("div", { class: "cells", role: "group", "aria-label": text.lessLikely });
+  #cells = new Map(); // photo id -> cell
+  #activated;
+
+  hits = [];
+  active = -1; // index into hits of the chosen photo; -1: none
+
+  /** `activated(cell id or null)` tells the box which option is the chosen one. */
+  constructor(root, { activated }) {
+    this.#root = root;
+    this.#activated = activated;
+    root.setAttribute("aria-label", text.gridLabel);
+    root.append(this.#matches, this.#divider, this.#rest);
+  }
+
+  get activeHit() {
+    return this.hits[this.active] ?? null;
+  }
+
+  /** What walk() needs to know. */
+  get shape() {
+    const cells = this.#matches.hidden ? this.#rest : this.#matches;
+    const columns = getComputedStyle(cells).gridTemplateColumns.split(" ").length;
+    return { columns, first: this.#firstLess, total: this.hits.length };
+  }
+
+  get #firstLess() {
+    const at = this.hits.findIndex((hit) => !hit.relevant);
+    return at < 0 ? this.hits.length : at;
+  }
+
+  /** Show these hits. The chosen photo stays chosen, by id, where it is still among them. */
+  paint(hits) {
+    const chosen = this.activeHit?.photo_id;
+    const before = this.#cells;
+    this.hits = hits;
+    this.#cells = new Map(
+      hits.map((hit) => [hit.photo_id, dress(before.get(hit.photo_id) ?? newCell(hit), hit)]),
+    );
+    const cells = [...this.#cells.values()];
+    const first = this.#firstLess;
+    fill(this.#matches, cells.slice(0, first));
+    fill(this.#rest, cells.slice(first));
+    this.#matches.hidden = first === 0;
+    this.#divider.hidden = this.#rest.hidden = first === hits.length;
+    this.#root.hidden = hits.length === 0;
+    this.activate(hits.findIndex((hit) => hit.photo_id === chosen), { scroll: false });
+  }
+
+  /** Choose a photo; -1 for none. */
+  activate(index, { scroll = true } = {}) {
+    for (const cell of this.#root.querySelectorAll("[aria-selected=true]")) {
+      cell.setAttribute("aria-selected", "false");
+    }
+    this.active = index;
+    const cell = this.#cells.get(this.activeHit?.photo_id);
+    cell?.setAttribute("aria-selected", "true");
+    if (scroll) cell?.scrollIntoView({ block: "nearest" });
+    this.#activated(cell?.id ?? null);
+  }
+
+  indexAt(target) {
+    const id = Number(target.closest?.(".cell")?.dataset.id);
+    return this.hits.findIndex((hit) => hit.photo_id === id);
+  }
+
+  /** A visible photo to keep in place while others come and go: {id, top}, or null. */
+  anchor() {
+    const chosen = this.activeHit?.photo_id;
+    const ids = chosen === undefined ? [...this.#cells.keys()] : [chosen];
+    const id = ids.find((each) => this.#cells.get(each).getBoundingClientRect().bottom > 0);
+    return id === undefined ? null : { id, top: this.#top(id) };
+  }
+
+  restore(anchor) {
+    const top = anchor && this.#top(anchor.id);
+    if (anchor && top !== null && window.scrollY > 0) window.scrollBy(0, top - anchor.top);
+  }
+
+  #top(id) {
+    return this.#cells.get(id)?.getBoundingClientRect().top ?? null;
+  }
+}
+
+/** Put exactly these cells in. Nothing that is already in its place is touched. */
+function fill(parent, cells) {
+  const present = parent.children;
+  const isPrefix = present.length <= cells.length && [...present].every((c, i) => c === cells[i]);
+  if (isPrefix) parent.append(...cells.slice(present.length));
+  // Taken out and put back at once, a cell does not count as moved: no layout shift.
+  else parent.replaceChildren(...cells);
+}
+
+function newCell(hit) {
+  const image = make("img", { loading: "lazy", decoding: "async" });
+  const cell = make(
+    "div",
+    { class: "cell", role: "option", id: `photo-${hit.photo_id}`, "aria-selected": "false" },
+    image,
+    make("span", { class: "caption", "aria-hidden": "true" }, make("b"), make("span")),
+  );
+  cell.dataset.id = hit.photo_id;
+  image.addEventListener("load", () => cell.classList.add("loaded"));
+  image.addEventListener("error", () => cell.classList.add("broken"));
+  image.src = thumbnail(hit.photo_id);
+  return cell;
+}
+
+/** Bring a cell's words up to date with its hit. */
+function dress(cell, hit) {
+  const [image, caption] = cell.children;
+  const alt = altOf(hit);
+  if (image.alt === alt && cell.classList.contains("offline") === hit.offline) return cell;
+  image.alt = alt;
+  caption.children[0].textContent = fileName(hit.path);
+  caption.children[1].textContent = day(hit.taken);
+  cell.classList.toggle("offline", hit.offline);
+  cell.querySelector(".badge")?.remove();
+  if (hit.offline) {
+    cell.append(make("span", { class: "badge", "aria-hidden": "true" }, icon("drive"), text.offline));
+  }
+  return cell;
+}

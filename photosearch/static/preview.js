@@ -1,0 +1,142 @@
+// One photo, large, over the page. Shows and reports; app.js decides.
+
+import { picture, thumbnail } from "./api.js";
+import { button, icon, make } from "./dom.js";
+import { altOf } from "./grid.js";
+import { fileName, folderName } from "./paths.js";
+import { moment, text } from "./strings.js";
+
+// Holding an arrow key must not make the daemon decode every photo passed on the way.
+const LARGE_AFTER_MS = 120;
+const MIN_SIDE_PX = 480; // smaller photos are enlarged to this
+
+export class Preview {
+  #dialog;
+  #on;
+  #timer = 0;
+  #frame = make("div", { class: "frame" });
+  #stage = make("div", { class: "stage", tabindex: "-1" }, this.#frame);
+  #name = make("h2");
+  #facts = make("p", { class: "facts" });
+  #folder = make("p", { class: "folder" });
+  #previous;
+  #next;
+  hit = null; // the photo shown; null: closed
+
+  /** `on`: {move(step), open(hit), reveal(hit), like(hit), closed(), keys()}. */
+  constructor(dialog, on) {
+    this.#dialog = dialog;
+    this.#on = on;
+    this.#previous = this.#arrow("previous", -1);
+    this.#next = this.#arrow("next", 1);
+    dialog.append(this.#bar(), this.#previous, this.#stage, this.#next);
+    dialog.addEventListener("close", () => this.#closed());
+    dialog.addEventListener("keydown", (event) => this.#keydown(event));
+    dialog.addEventListener("click", (event) => this.#click(event));
+  }
+
+  #bar() {
+    const act = (label, shape, run) =>
+      button(label, run, { className: "tool", leading: icon(shape) });
+    return make(
+      "div",
+      { class: "previewbar" },
+      make("div", { class: "about" }, this.#name, this.#facts, this.#folder),
+      act(text.moreLikeThis, "like", () => this.#on.like(this.hit)),
+      act(text.open, "open", () => this.#on.open(this.hit)),
+      act(text.reveal, "folder", () => this.#on.reveal(this.hit)),
+      button(text.close, () => this.close(), {
+        className: "tool",
+        leading: icon("close"),
+        hasWords: false,
+      }),
+    );
+  }
+
+  #arrow(name, step) {
+    return button(text[name], () => this.#on.move(step), {
+      className: `arrow ${name}`,
+      leading: icon(name),
+      hasWords: false,
+    });
+  }
+
+  show(hit, { isFirst, isLast }) {
+    const changed = this.hit?.photo_id !== hit.photo_id;
+    this.hit = hit;
+    this.#dialog.setAttribute("aria-label", text.previewLabel(fileName(hit.path)));
+    this.#name.textContent = fileName(hit.path);
+    this.#facts.textContent = [
+      moment(hit.taken),
+      text.pixels(hit.width_px, hit.height_px),
+      hit.offline ? text.offline : "",
+      ...hit.why,
+    ]
+      .filter(Boolean)
+      .join("  ·  ");
+    this.#folder.textContent = folderName(hit.path);
+    this.#previous.disabled = isFirst;
+    this.#next.disabled = isLast;
+    if (changed) this.#load(hit);
+    if (this.#dialog.open) return;
+    this.#dialog.showModal();
+    this.#stage.focus(); // not a button: there Space would press it
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  /** The thumbnail at once, enlarged; the sharp picture over it when it is there. */
+  #load(hit) {
+    const [width, height] = [hit.width_px, hit.height_px];
+    const scale = Math.max(1, MIN_SIDE_PX / Math.max(width, height));
+    this.#frame.style.setProperty("--width", `${Math.round(width * scale)}px`);
+    this.#frame.style.setProperty("--ratio", width / height);
+    const small = make("img", { src: thumbnail(hit.photo_id), alt: altOf(hit) });
+    this.#frame.replaceChildren(small);
+    clearTimeout(this.#timer);
+    if (hit.offline) return; // only the thumbnail is at hand
+    this.#timer = setTimeout(() => {
+      const large = make("img", { alt: "", class: "large", decoding: "async" });
+      large.addEventListener("load", () => large.classList.add("loaded"));
+      large.addEventListener("error", () => large.remove());
+      large.src = picture(hit.photo_id);
+      this.#frame.append(large);
+    }, LARGE_AFTER_MS);
+  }
+
+  #keydown(event) {
+    const onButton = event.target.closest("button") !== null;
+    if ((event.key === "Enter" || event.key === " ") && onButton) return;
+    const run = {
+      ArrowLeft: () => this.#on.move(-1),
+      ArrowRight: () => this.#on.move(1),
+      ArrowUp: () => this.#on.move("ArrowUp"),
+      ArrowDown: () => this.#on.move("ArrowDown"),
+      Home: () => this.#on.move("Home"),
+      End: () => this.#on.move("End"),
+      " ": () => this.close(),
+      Enter: () =>
+        event.ctrlKey || event.metaKey ? this.#on.reveal(this.hit) : this.#on.open(this.hit),
+      "?": () => this.#on.keys(),
+    }[event.key];
+    if (!run || (event.repeat && !event.key.startsWith("Arrow"))) return;
+    event.preventDefault();
+    run();
+  }
+
+  #click(event) {
+    if (event.target.closest("button")) return;
+    // The first click of a double click opened this dialog; the second lands here.
+    if (event.detail === 2) return this.#on.open(this.hit);
+    if (event.detail === 1 && !event.target.closest(".frame, .previewbar")) this.close();
+  }
+
+  #closed() {
+    clearTimeout(this.#timer);
+    this.hit = null;
+    this.#frame.replaceChildren();
+    this.#on.closed();
+  }
+}
