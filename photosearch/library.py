@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,8 @@ class LibraryReader:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._local = threading.local()
-        self._all: list[Connection] = []
+        # Weakly: a web server's threads come and go, and each takes its connection along.
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def db(self) -> Connection:
@@ -80,7 +82,7 @@ class LibraryReader:
             found = open_reader(self.file)
             self._local.db = found
             with self._lock:
-                self._all.append(found)
+                self._all.add(found)
         return found
 
     def roots(self) -> list[Root]:
@@ -121,7 +123,7 @@ class LibraryReader:
 
     def close(self) -> None:
         with self._lock:
-            for db in self._all:
+            for db in list(self._all):
                 db.close()
             self._all.clear()
 

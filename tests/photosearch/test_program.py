@@ -162,6 +162,13 @@ def test_index_then_search_without_a_daemon(painted_disk: Program) -> None:
     assert (hit["rank"], hit["relevant"]) == (1, True)
 
 
+def test_index_waits_for_files_written_this_moment(program: Program) -> None:
+    for colour in ("red", "green"):
+        (program.disk / f"{colour}.jpg").write_bytes(painted(colour))
+    totals = program.index()
+    assert (totals["seen"], totals["added"]) == (2, 2)
+
+
 def test_search_like_a_photo(painted_disk: Program) -> None:
     painted_disk.index()
     example = painted_disk.write("../example.jpg", painted("blue", seed=5))
