@@ -61,15 +61,7 @@ def _connect(uri: str) -> Connection:
         isolation_level=None,
         timeout=BUSY_TIMEOUT_MS / 1000,
         check_same_thread=False,
-        factory=_ClosingConnection,
     )
-
-
-class _ClosingConnection(sqlite3.Connection):
-    """Closes itself when its last holder, such as a thread that ended, lets go of it."""
-
-    def __del__(self) -> None:
-        self.close()
 
 
 @contextlib.contextmanager
