@@ -105,9 +105,7 @@ class ExactIndex:
         if len(wanted) > 1 and not bool((wanted[1:] > wanted[:-1]).all()):
             wanted = np.unique(wanted)
         with self._lock:
-            wanted = wanted[
-                np.searchsorted(wanted, 0) : np.searchsorted(wanted, len(self._row_at))
-            ]
+            wanted = wanted[np.searchsorted(wanted, 0) : np.searchsorted(wanted, len(self._row_at))]
             rows = self._row_at[wanted]
             if not rows.all():
                 wanted, rows = wanted[rows > 0], rows[rows > 0]

@@ -168,5 +168,3 @@ def test_the_graph_is_wanted_anew_when_it_is_worn_or_its_tail_is_long() -> None:
 
 def test_small_libraries_want_no_graph() -> None:
     assert not Index(np.arange(100), unit_rows(100)).wants_graph
-
-

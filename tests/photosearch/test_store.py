@@ -159,7 +159,7 @@ def test_vectors_of_another_length_are_left_out(db: Connection) -> None:
             ],
         )
         photos.add_embeddings(
-            db, space_id, {one: np.ones(4, np.float32), two: np.ones(3, np.float32)}
+            db, space_id, {one: np.full(4, 0.5, np.float32), two: np.ones(3, np.float32)}
         )
     ids, rows = photos.embeddings(db, space_id, 4)
     assert ids.tolist() == [one]
