@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from photosearch.index.exact import MAX_ID
 from photosearch.types import Ids, Matrix
 
 # The file of hnswlib 0.5 to 0.8: this header, then one fixed record a node, then for each node
@@ -55,7 +56,8 @@ class Links:
         n = len(self.labels)
         _require(n > 0, "it has no nodes")
         _require(len(self.counts) == len(self.levels) == n, "its columns differ in length")
-        _require(int(self.labels.min()) >= 0, "a label is negative")
+        inside = 0 <= int(self.labels.min()) <= int(self.labels.max()) <= MAX_ID
+        _require(inside, "a label is out of range")
         _require(len(np.unique(self.labels)) == n, "a label comes twice")
         _require(int(self.counts.max()) <= 2 * self.m, "a node has too many links")
         _require(int(self.counts.sum(dtype=np.int64)) == len(self.links), "links are missing")

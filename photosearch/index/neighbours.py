@@ -100,10 +100,11 @@ class Index:
             truth = self.exact.search(query, k)[1]
             with self._lock:
                 near = proposed(graph, tail, query, k)
-            scores = truth if near is None else best(*self.exact.scores_of(near, query), k)[1]
-            # By score: of equal photos any will do.
-            found += int((scores >= truth[-1:] - SCORE_NOISE).sum())
             wanted += len(truth)
+            if near is not None:  # else the graph is no help, though exact search would be
+                scores = best(*self.exact.scores_of(near, query), k)[1]
+                # By score: of equal photos any will do.
+                found += int((scores >= truth[-1:] - SCORE_NOISE).sum())
         return found / wanted if wanted else 1.0
 
     def sample(self, count: int) -> Matrix:

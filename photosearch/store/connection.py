@@ -144,6 +144,8 @@ def named_damage(file: Path) -> Iterator[None]:
     """Turn SQLite's own words about a damaged, locked or full file into ours."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
+        raise LibraryDamaged(file, "its schema is garbled") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGE:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import astuple, dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photosearch.store.connection import Connection
 from photosearch.types import Ids, Location, Matrix, Photo, Root, Stamp, Vector
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
 
 MAX_SQL_VARIABLES: Final = 500  # ids bound in one statement
 MAX_NORM_ERROR: Final = 1e-3  # a vector further from unit length was not written by us
@@ -117,19 +114,15 @@ def photo_at_stamp(db: Connection, stamp: Stamp) -> int | None:
 def put_locations(db: Connection, places: Sequence[Location]) -> None:
     """Insert or replace what is known of these paths."""
     assert db.in_transaction
-    table = _utils(db).table("locations")
-    table.upsert_all(
+    db.executemany(
+        f"INSERT INTO locations ({_LOCATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (root_id, path) DO UPDATE SET size_bytes = excluded.size_bytes,"
+        " mtime_ns = excluded.mtime_ns, device = excluded.device, inode = excluded.inode,"
+        " photo_id = excluded.photo_id, rejected = excluded.rejected",
         (
-            {
-                "root_id": place.root_id,
-                "path": place.path,
-                **asdict(place.stamp),
-                "photo_id": place.photo_id,
-                "rejected": place.rejected,
-            }
+            (place.root_id, place.path, *astuple(place.stamp), place.photo_id, place.rejected)
             for place in places
         ),
-        pk=("root_id", "path"),
     )
 
 
@@ -354,25 +347,14 @@ def other_spaces(db: Connection, name: str) -> list[str]:
 def add_embeddings(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
     """Store unit vectors by photo id; a photo that has one in this space keeps it."""
     assert db.in_transaction
-    _utils(db).table("embeddings").insert_all(
+    db.executemany(
+        "INSERT INTO embeddings (photo_id, space_id, vector) VALUES (?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         (
-            {
-                "photo_id": photo_id,
-                "space_id": space_id,
-                "vector": vector.astype(FLOAT).tobytes(),
-            }
+            (photo_id, space_id, vector.astype(FLOAT).tobytes())
             for photo_id, vector in vectors.items()
         ),
-        ignore=True,
     )
-
-
-def _utils(db: Connection) -> Database:
-    """sqlite-utils over our connection, for the bulk statements; without its plug-ins,
-    which would run other people's code inside the library."""
-    from sqlite_utils import Database  # 0.2 s of CPU that readers need not pay
-
-    return Database(db, recursive_triggers=False, execute_plugins=False)
 
 
 def has_embedding(db: Connection, photo_id: int, space_id: int) -> bool:

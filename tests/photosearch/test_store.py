@@ -93,8 +93,7 @@ def test_an_error_inside_a_transaction_undoes_all_of_it(db: Connection) -> None:
     assert not db.in_transaction
 
 
-def test_sqlite_utils_does_not_commit_our_transaction(db: Connection) -> None:
-    """Its bulk statements use savepoints of their own; ours must still decide."""
+def test_bulk_statements_leave_the_transaction_to_its_caller(db: Connection) -> None:
     with pytest.raises(ZeroDivisionError), transaction(db):
         root_id = photos.add_root(db, "/photos")
         photos.put_locations(db, [Location(root_id, b"a.jpg", STAMP, None, "damaged")])
