@@ -70,6 +70,11 @@ class ThumbnailParams(_Params):
     size: int = Field(THUMBNAIL_PX, ge=16, le=4096, description="longest side in pixels")
 
 
+class RetryParams(_Params):
+    library: int = Field(0, ge=0, le=ID_MAX, description="id of a library; 0: all of them")
+    under: str = Field("", max_length=4096, description="a file or folder in it; empty: all")
+
+
 class NoParams(_Params):
     pass
 
@@ -83,6 +88,10 @@ def no_photo() -> ApiError:
     )
 
 
+def no_library() -> ApiError:
+    return ApiError(404, "no_library", "There is no such library.", "See /status for those known.")
+
+
 # --- handlers ---------------------------------------------------------------------------------
 
 
@@ -93,7 +102,7 @@ class Call:
     daemon: Daemon
     request: Request
     params: Any
-    photo_id: int
+    path_id: int  # the id in the path; 0 where it has none
 
 
 Handler = Callable[[Call], Any]
@@ -107,14 +116,14 @@ def search(call: Call) -> protocol.SearchReply:
 
 
 def photo(call: Call) -> protocol.PhotoReply:
-    found = call.daemon.photo(call.photo_id)
+    found = call.daemon.photo(call.path_id)
     if found is None:
         raise no_photo()
     return found
 
 
 def thumbnail(call: Call) -> Response:
-    picture = call.daemon.thumbnail(call.photo_id, call.params.size)
+    picture = call.daemon.thumbnail(call.path_id, call.params.size)
     if picture is None:
         raise no_photo()
     # A photo id stands for the same bytes for ever, so its thumbnail never changes.
@@ -123,7 +132,7 @@ def thumbnail(call: Call) -> Response:
 
 
 def original(call: Call) -> Response:
-    opened = call.daemon.original(call.photo_id)
+    opened = call.daemon.original(call.path_id)
     if opened is None:
         raise no_photo()
     return FileResponse(opened.path, media_type=opened.media_type, headers=ORIGINAL_HEADERS)
@@ -138,7 +147,7 @@ def reveal_photo(call: Call) -> protocol.Done:
 
 
 def _opened(call: Call, *, reveal: bool) -> protocol.Done:
-    if not call.daemon.open(call.photo_id, reveal=reveal):
+    if not call.daemon.open(call.path_id, reveal=reveal):
         raise no_photo()
     return protocol.Done()
 
@@ -164,6 +173,24 @@ def resume(call: Call) -> protocol.Done:
 def rescan(call: Call) -> protocol.Done:
     call.daemon.rescan()
     return protocol.Done()
+
+
+def retry(call: Call) -> protocol.RetryReply:
+    found = call.daemon.retry(call.params.library, call.params.under)
+    if found is None:
+        raise no_library()
+    return found
+
+
+def forget(call: Call) -> protocol.ForgetReply:
+    found = call.daemon.forget(call.path_id)
+    if found is None:
+        raise no_library()
+    return found
+
+
+def doctor(call: Call) -> protocol.DoctorReply:
+    return call.daemon.doctor()
 
 
 def new_code(call: Call) -> protocol.CodeReply:
@@ -229,6 +256,18 @@ ENDPOINTS: Final = (
         "POST", "/index/rescan", rescan, NoParams, protocol.Done, "Look at every folder again"
     ),
     Endpoint(
+        "POST", "/index/retry", retry, RetryParams, protocol.RetryReply, "Read failed files again"
+    ),
+    Endpoint(
+        "POST",
+        "/libraries/{id}/forget",
+        forget,
+        NoParams,
+        protocol.ForgetReply,
+        "Drop a library; its photos stay where they are",
+    ),
+    Endpoint("GET", "/doctor", doctor, NoParams, protocol.DoctorReply, "Examine the library"),
+    Endpoint(
         "POST", "/codes", new_code, NoParams, protocol.CodeReply, "One-time code for the page"
     ),
     Endpoint("POST", "/stop", stop, NoParams, protocol.Done, "Stop the daemon"),
@@ -250,7 +289,7 @@ def _endpoint(daemon: Daemon, endpoint: Endpoint) -> Route:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ApiError(400, "bad_request", f"{where}: {first['msg']}") from None
-        call = Call(daemon, request, params, _photo_id(request))
+        call = Call(daemon, request, params, _path_id(request))
         result = await run_in_threadpool(endpoint.handler, call)
         if isinstance(result, Response):
             return result
@@ -269,7 +308,7 @@ def as_json(model: TypeAdapter[Any], value: object) -> bytes:
     return json.dumps(model.dump_python(value), separators=(",", ":")).encode("ascii")
 
 
-def _photo_id(request: Request) -> int:
+def _path_id(request: Request) -> int:
     text = request.path_params.get("id", "0")
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > ID_MAX:
         raise no_photo()

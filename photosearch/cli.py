@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr. Exit codes are errors.py's.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -13,22 +14,24 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from photosearch import __version__, home
+from photosearch import __version__, home, protocol
 from photosearch.client import Client, find_daemon
-from photosearch.errors import HomeInUse, PhotosearchError, UsageError
+from photosearch.errors import HomeInUse, LibraryDamaged, PhotosearchError, UsageError
 from photosearch.home import Home, open_home
-from photosearch.types import Hit
+from photosearch.types import Hit, Root
 
 if TYPE_CHECKING:
     from photosearch.bundle import Bundle
-    from photosearch.ingest import Totals
+    from photosearch.ingest import Ingest, Totals
+    from photosearch.library import Library, LibraryReader
 
 NOTHING_FOUND: Final = 1
+NEEDS_USER: Final = 3  # doctor found something to do
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 WAIT_FOR_WRITERS_SECONDS: Final = 10.0  # `index` waits this long for files still being written
@@ -63,7 +66,10 @@ def _log_to_stderr(verbose: bool) -> None:
     logger.setLevel(logging.INFO)
 
 
-COMMANDS: Final = ("serve", "index", "search", "status", "open", "stop", "bundle")
+COMMANDS: Final = (
+    "serve", "index", "search", "status", "doctor", "retry", "forget", "backup", "open", "stop",
+    "bundle",
+)  # fmt: skip
 
 
 def _with_default(argv: list[str]) -> list[str]:
@@ -130,6 +136,18 @@ def _parser() -> ArgumentParser:
 
     status = add("status", run_status, "what the library holds and what the daemon does")
     status.add_argument("--json", action="store_true", help="one JSON object")
+
+    doctor = add("doctor", run_doctor, "what is not searchable and why, and what to do about it")
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
+
+    retry = add("retry", run_retry, "try again the files that could not be read")
+    retry.add_argument("path", nargs="?", metavar="PATH", help="only this file or folder")
+
+    forget = add("forget", run_forget, "drop a library at once; its photos stay where they are")
+    forget.add_argument("folder", metavar="DIR")
+
+    backup = add("backup", run_backup, "copy the library into a new file, while in use or not")
+    backup.add_argument("file", metavar="FILE")
 
     add("open", run_open, "show the search bar of the running daemon")
     add("stop", run_stop, "stop the running daemon")
@@ -252,14 +270,27 @@ def _has_screen() -> bool:
 
 
 def run_index(args: Namespace) -> int:
-    from photosearch.decode import DecodePool
-    from photosearch.encoder import open_encoder
-    from photosearch.ingest import Ingest, require_folders
-    from photosearch.library import Library
-    from photosearch.thumbnails import Thumbnails
+    from photosearch.ingest import require_folders
 
     place = open_home(args.home)
     folders = _require_libraries(require_folders(args.library), place)
+    with _indexing(args, place) as (ingest, library):
+        totals = _index_all(ingest, library, folders)
+        while library.tend_graph(threads=_settings(args, place).threads):
+            pass
+    _print_totals(totals, as_json=args.json)
+    return 0
+
+
+@contextlib.contextmanager
+def _indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library]]:
+    """Own the home and be its writer for a while."""
+    from photosearch.decode import DecodePool
+    from photosearch.encoder import open_encoder
+    from photosearch.ingest import Ingest
+    from photosearch.library import Library
+    from photosearch.thumbnails import Thumbnails
+
     settings = _settings(args, place)
     bundle = _require_bundle(args, place)
     with home.owned(place):
@@ -273,16 +304,13 @@ def run_index(args: Namespace) -> int:
                 Thumbnails(place.thumbnails),
                 on_progress=_progress_line(sys.stderr.isatty()),
             )
-            totals = _index_all(ingest, library, folders)
-            library.tend_graph(threads=settings.threads)
+            yield ingest, library
         finally:
             pool.close()
             library.close()
-    _print_totals(totals, as_json=args.json)
-    return 0
 
 
-def _index_all(ingest: Any, library: Any, folders: Sequence[str]) -> Totals:
+def _index_all(ingest: Ingest, library: Library, folders: Sequence[str]) -> Totals:
     from photosearch.errors import RootMissing
     from photosearch.ingest import Totals, root_available
     from photosearch.reconcile import SETTLE_NS
@@ -481,6 +509,167 @@ def run_status(args: Namespace) -> int:
     return 0
 
 
+# --- care -------------------------------------------------------------------------------------
+
+
+def run_doctor(args: Namespace) -> int:
+    place = open_home(args.home)
+    daemon = find_daemon(place)
+    found = daemon.doctor() if daemon is not None else _doctor_here(args, place)
+    damaged = any(item.check == "database" and not item.ok for item in found.findings)
+    code = 0 if found.healthy else LibraryDamaged.exit_code if damaged else NEEDS_USER
+    if args.json:
+        print(json.dumps(asdict(found)))
+        return code
+    for item in found.findings:
+        print(f"{'ok' if item.ok else 'PROBLEM'}\t{item.check}\t{_printable(item.found)}")
+        if item.advice:
+            print(f"\t\t{_printable(item.advice)}")
+    for bad in found.unsearchable:
+        print(f"not searchable\t{_printable(bad.path)}\t{bad.reason}")
+    return code
+
+
+def _doctor_here(args: Namespace, place: Home) -> protocol.DoctorReply:
+    """Without a daemon: examine what the file holds."""
+    from photosearch.doctor import TEXTS, Subject, examine
+    from photosearch.encoder import open_encoder
+
+    bundle = _require_bundle(args, place)
+    reader = _require_reader(place)
+    try:
+        try:
+            index = reader.load_index(bundle.space, bundle.dim)
+            reader.load_graph(index, bundle.space)
+        except LibraryDamaged:
+            index = None  # examine() says in what way
+        texts = open_encoder(bundle).texts(TEXTS)
+        return examine(
+            Subject(
+                place=place,
+                reader=reader,
+                space=bundle.space,
+                dim=bundle.dim,
+                bundle=bundle.name,
+                index=index,
+                texts=texts,
+                running=False,
+            )
+        )
+    finally:
+        reader.close()
+
+
+def _require_reader(place: Home) -> LibraryReader:
+    from photosearch.library import open_library_reader
+
+    reader = open_library_reader(place.library)
+    if reader is None:
+        raise PhotosearchError(
+            f"{place.directory} holds no library yet. Make one: photosearch --library DIR"
+        )
+    return reader
+
+
+def run_retry(args: Namespace) -> int:
+    place = open_home(args.home)
+    reader = _require_reader(place)
+    try:
+        roots = reader.roots()
+    finally:
+        reader.close()
+    only, under = _inside(args.path, roots) if args.path is not None else (None, "")
+    daemon = find_daemon(place)
+    if daemon is not None:
+        count = daemon.retry(only.root_id if only else 0, under)
+        later = "; `photosearch doctor` tells how it went" if count else ""
+        print(f"photosearch: {count:,} files are read again{later}", file=sys.stderr)
+        return 0
+    with _indexing(args, place) as (ingest, library):
+        from photosearch.ingest import Totals
+
+        totals, started, count = Totals(), time.monotonic(), 0
+        for root in [only] if only else roots:
+            paths = library.clear_rejected(root.root_id, os.fsencode(under))
+            count += len(paths)
+            ingest.look_at(root, paths, totals)
+        totals.seconds = time.monotonic() - started
+    print(f"photosearch: {count:,} files were read again", file=sys.stderr)
+    _print_totals(totals, as_json=False)
+    return 0
+
+
+def _inside(path: str, roots: Sequence[Root]) -> tuple[Root, str]:
+    """The library a path lies in, and the path within it; innermost first."""
+    absolute = os.path.abspath(os.path.expanduser(path))
+    # A link is not followed at its last part: that is what the library knows by this name.
+    folder, name = os.path.split(absolute)
+    for wanted in (absolute, os.path.join(os.path.realpath(folder), name)):
+        for root in sorted(roots, key=lambda root: -len(root.path)):
+            if wanted == root.path:
+                return root, ""
+            if wanted.startswith(root.path.rstrip(os.sep) + os.sep):
+                return root, os.path.relpath(wanted, root.path).replace(os.sep, "/")
+    raise PhotosearchError(f"{_printable(path)} lies in no library. {_known(roots)}")
+
+
+def run_forget(args: Namespace) -> int:
+    place = open_home(args.home)
+    reader = _require_reader(place)
+    try:
+        root = _require_root(args.folder, reader.roots())
+    finally:
+        reader.close()
+    daemon = find_daemon(place)
+    if daemon is not None:
+        count = daemon.forget(root.root_id)
+    else:
+        from photosearch.ingest import forget_library
+        from photosearch.library import Library
+        from photosearch.thumbnails import Thumbnails
+
+        bundle = _require_bundle(args, place)
+        with home.owned(place):
+            library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
+            try:
+                count = forget_library(library, Thumbnails(place.thumbnails), root.root_id)
+            finally:
+                library.close()
+    print(
+        f"photosearch: {_printable(root.path)} is forgotten, with what was known of {count:,} "
+        "photos. The photos themselves were not touched.",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _require_root(folder: str, roots: Sequence[Root]) -> Root:
+    absolute = os.path.abspath(os.path.expanduser(folder))
+    for root in roots:
+        if root.path in (absolute, os.path.realpath(absolute)):
+            return root
+    raise PhotosearchError(f"{_printable(folder)} is not a library. {_known(roots)}")
+
+
+def _known(roots: Sequence[Root]) -> str:
+    if not roots:
+        return "There is none yet."
+    return f"Known: {', '.join(_printable(root.path) for root in roots)}"
+
+
+def run_backup(args: Namespace) -> int:
+    place = open_home(args.home)
+    reader = _require_reader(place)
+    try:
+        target = Path(args.file).expanduser().absolute()
+        reader.backup(target)
+    finally:
+        reader.close()
+    size = target.stat().st_size
+    print(f"photosearch: {target}, {size:,} bytes, checked", file=sys.stderr)
+    return 0
+
+
 def _printable(path: str) -> str:
     return path.encode("utf-8", "replace").decode()
 
@@ -547,7 +736,8 @@ def _settings(args: Namespace, place: Home) -> Any:
     from photosearch.settings import load_settings
 
     settings = load_settings(place.settings)
-    return replace(settings, max_cpu=args.max_cpu) if args.max_cpu is not None else settings
+    chosen = getattr(args, "max_cpu", None)
+    return replace(settings, max_cpu=chosen) if chosen is not None else settings
 
 
 def _require_libraries(folders: list[str], place: Home) -> list[str]:

@@ -15,6 +15,7 @@ from photosearch.types import Hit
 
 TIMEOUT_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+LONG_SECONDS: Final = 900.0  # for what reads or rewrites the whole library
 
 
 class Client:
@@ -39,6 +40,27 @@ class Client:
         raw["indexing"] = protocol.IndexingMessage(**raw["indexing"])
         return protocol.StatusReply(**raw)
 
+    def retry(self, library: int, under: str) -> int:
+        """Have failed files read again; library 0 means all of them. Returns how many."""
+        try:
+            under.encode()
+        except UnicodeEncodeError:
+            under = ""  # a name that is not UTF-8 does not fit an address: the whole library then
+        target = {"library": library, "under": under}
+        return int(self._call("POST", "/index/retry", seconds=LONG_SECONDS, **target)["files"])
+
+    def forget(self, library: int) -> int:
+        path = f"/libraries/{library}/forget"
+        return int(self._call("POST", path, seconds=LONG_SECONDS)["photos"])
+
+    def doctor(self) -> protocol.DoctorReply:
+        raw = self._call("GET", "/doctor", seconds=LONG_SECONDS)
+        return protocol.DoctorReply(
+            raw["healthy"],
+            [protocol.FindingMessage(**item) for item in raw["findings"]],
+            [protocol.UnsearchableMessage(**item) for item in raw["unsearchable"]],
+        )
+
     def new_code(self) -> str:
         return str(self._call("POST", "/codes")["code"])
 
@@ -55,13 +77,13 @@ class Client:
         while self._place.run.exists() and time.monotonic() < until:
             time.sleep(0.05)
 
-    def _call(self, method: str, path: str, **params: object) -> Any:
+    def _call(
+        self, method: str, path: str, *, seconds: float = TIMEOUT_SECONDS, **params: object
+    ) -> Any:
         target = protocol.API + path
         if params:
             target += "?" + urllib.parse.urlencode(params)
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.running.port, timeout=TIMEOUT_SECONDS
-        )
+        connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=seconds)
         try:
             connection.request(method, target, headers={"Authorization": f"Bearer {self._token}"})
             response = connection.getresponse()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,11 +18,12 @@ from typing import Final
 from photosearch import home, opener, protocol
 from photosearch.bundle import Bundle, load_background
 from photosearch.decode import PREVIEW_PX, DecodePool, Picture, Task
+from photosearch.doctor import TEXTS, Subject, examine
 from photosearch.encoder import Encoder
 from photosearch.errors import PhotosearchError
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.home import Home
-from photosearch.ingest import Ingest, Totals, root_available
+from photosearch.ingest import Ingest, Totals, forget_library, root_available
 from photosearch.library import Library
 from photosearch.query import parse
 from photosearch.reconcile import SETTLE_NS
@@ -38,6 +41,7 @@ CODE_SECONDS: Final = 60.0
 MAX_SESSIONS: Final = 64
 ROOT_CHECK_SECONDS: Final = 5.0  # between looks at whether roots came or went
 RETRY_SECONDS: Final = 30.0  # after an error of the disk or the database
+WRITE_SECONDS: Final = 600.0  # a request that changes the library waits this long for its turn
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,15 @@ class Daemon:
         self._sessions: dict[str, float] = {}
         self._sessions_lock = threading.Lock()
         self._thumbnail_bytes = (float("-inf"), 0)  # measured when, and what
+        # What the API wants written, for the indexing thread to do between two batches.
+        self._orders: queue.SimpleQueue[tuple[Callable[[], int], Future[int]]] = queue.SimpleQueue()
         self.ingest = Ingest(
             library,
             encoder,
             self._pool,
             self._thumbnails,
             on_progress=self._progressed,
-            should_stop=lambda: self.stopping.is_set() or self._paused.is_set(),
+            should_stop=self._interrupted,
         )
 
     # --- life ---------------------------------------------------------------------------------
@@ -123,11 +129,45 @@ class Daemon:
             raise
         finally:
             self._watcher.stop()
+            self._obey(refuse=True)
+
+    def _interrupted(self) -> bool:
+        """Whether to leave off after the batch in hand."""
+        return self.stopping.is_set() or self._paused.is_set() or not self._orders.empty()
+
+    def _order(self, work: Callable[[], int]) -> int:
+        """Have the indexing thread, the only writer, do something soon; wait until it has."""
+        if self._thread.ident is None:  # not started: there is no other writer yet
+            return work()
+        if not self._thread.is_alive():
+            raise PhotosearchError("the library is not being written to any more. Start again.")
+        done: Future[int] = Future()
+        self._orders.put((work, done))
+        self._hints.wake()
+        try:
+            return done.result(timeout=WRITE_SECONDS)
+        except TimeoutError:
+            raise PhotosearchError("the daemon is busy. Try again in a while.") from None
+
+    def _obey(self, *, refuse: bool = False) -> None:
+        """Do what was ordered; an error goes to who ordered it."""
+        while not self._orders.empty():
+            work, done = self._orders.get()
+            try:
+                if refuse:
+                    raise PhotosearchError("the daemon is stopping.")
+                done.set_result(work())
+            except PhotosearchError as error:
+                done.set_exception(error)
+            except BaseException as error:
+                done.set_exception(error)
+                raise
 
     def _index(self) -> None:
         sweep_seconds = self.settings.sweep_minutes * 60.0
         swept_at = float("-inf")
         available: dict[int, bool] = {}
+        tending = False  # the graph's work goes on in small steps while nothing is due
         while not self.stopping.is_set():
             if time.monotonic() - swept_at >= sweep_seconds:
                 swept_at = time.monotonic()
@@ -140,7 +180,9 @@ class Daemon:
                 if available.get(root.root_id) != now:
                     available[root.root_id] = now
                     self._hints.sweep(root.root_id)
-            due = self._hints.take(timeout=ROOT_CHECK_SECONDS)
+            self._obey()
+            due = self._hints.take(timeout=0.0 if tending else ROOT_CHECK_SECONDS)
+            tending = False
             if self._paused.is_set():
                 self._keep(due)
                 self.stopping.wait(0.2)
@@ -148,7 +190,8 @@ class Daemon:
                 self._work(due)
             elif not len(self._hints):
                 self._pool.shrink(1)
-                self.library.tend_graph(threads=self.settings.threads)
+                self.library.rest()
+                tending = self.library.tend_graph(threads=self.settings.threads)
 
     def _keep(self, due: list[Due]) -> None:
         """While paused, what was due becomes a sweep for later."""
@@ -173,6 +216,9 @@ class Daemon:
             self.version += 1
         if self._paused.is_set():
             self._keep(due)
+        elif not self._orders.empty():
+            for item in due:  # left off for an order: go on after it
+                self._hints.sweep(item.root_id)
 
     def _do(self, root: Root, due: Due) -> None:
         waiting: list[bytes] = []
@@ -315,6 +361,53 @@ class Daemon:
         for root in self.library.reader.roots():
             self._hints.sweep(root.root_id)
         self.version += 1
+
+    def retry(self, library: int, under: str) -> protocol.RetryReply | None:
+        """Read files that could not be used again, now: all, those of one root, or below a path
+        in it. None where there is no such library."""
+        roots = [r for r in self.library.reader.roots() if library in (0, r.root_id)]
+        if library and not roots:
+            return None
+
+        def clear() -> int:
+            cleared = 0
+            for root in roots:
+                paths = self.library.clear_rejected(root.root_id, os.fsencode(under))
+                for path in paths:
+                    self._hints.path(root.root_id, path, delay=0.0)
+                cleared += len(paths)
+            return cleared
+
+        return protocol.RetryReply(self._order(clear))
+
+    def forget(self, library: int) -> protocol.ForgetReply | None:
+        """Drop a root with all that is known of its photos; the photos stay. None where there
+        is no such library."""
+        if library not in {root.root_id for root in self.library.reader.roots()}:
+            return None
+
+        def drop() -> int:
+            self._watcher.forget(library)
+            self._hints.drop(library)
+            forgotten = forget_library(self.library, self._thumbnails, library)
+            self.version += 1
+            return forgotten
+
+        return protocol.ForgetReply(self._order(drop))
+
+    def doctor(self) -> protocol.DoctorReply:
+        """Examine the library with the index that answers now."""
+        subject = Subject(
+            place=self.home,
+            reader=self.library.reader,
+            space=self.bundle.space,
+            dim=self.bundle.dim,
+            bundle=self.bundle.name,
+            index=self.library.index,
+            texts=self.encoder.texts(TEXTS),
+            running=True,
+        )
+        return examine(subject)
 
     def _measured_thumbnails(self) -> int:
         """Walking the cache is slow, and a minute-old size is good enough."""

@@ -355,3 +355,15 @@ def root_available(root: Root) -> bool:
             return True
     except OSError:
         return False
+
+
+def forget_library(library: Library, thumbnails: Thumbnails, root_id: int) -> int:
+    """Drop a root and what is known of its photos; returns how many went. Thumbnails go
+    first and last: killed in between, at worst some of a kept photo's are made anew."""
+    digests = library.hashes_only_in(root_id)
+    for digest in digests:
+        thumbnails.remove(digest)
+    forgotten = library.forget_root(root_id, now_ns=time.time_ns())
+    for digest in digests:
+        thumbnails.remove(digest)
+    return forgotten

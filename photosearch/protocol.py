@@ -45,6 +45,7 @@ class LibraryMessage:
 
     path: str
     offline: bool
+    id: int
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,48 @@ class StatusReply:
     index: str  # exact or hnsw
     library_bytes: int
     thumbnail_bytes: int
+
+
+@dataclass(frozen=True)
+class RetryReply:
+    """How many files are read again."""
+
+    files: int
+
+
+@dataclass(frozen=True)
+class ForgetReply:
+    """How many photos were in no other library, and are forgotten."""
+
+    photos: int
+
+
+@dataclass(frozen=True)
+class FindingMessage:
+    """The outcome of one of doctor's checks."""
+
+    check: str  # database, vectors, libraries, watch, index, disk or photos
+    ok: bool  # nothing for the user to do
+    found: str
+    advice: str  # what to do about it; empty where nothing
+
+
+@dataclass(frozen=True)
+class UnsearchableMessage:
+    """A photo file that no search finds, why, and what to do about it."""
+
+    path: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class DoctorReply:
+    """Everything doctor found. Healthy: nothing needs the user."""
+
+    healthy: bool
+    findings: list[FindingMessage]
+    unsearchable: list[UnsearchableMessage]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ def library_status(
         running=False,
         pid=None,
         version=__version__,
-        libraries=[protocol.LibraryMessage(root.path, root.offline) for root in roots],
+        libraries=[
+            protocol.LibraryMessage(root.path, root.offline, root.root_id) for root in roots
+        ],
         photos=counts.photos if counts else 0,
         searchable=counts.embedded if counts else 0,
         locations=counts.locations if counts else 0,

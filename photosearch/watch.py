@@ -65,6 +65,11 @@ class Hints:
             waiting.sweep_at = when if waiting.sweep_at is None else min(waiting.sweep_at, when)
             self._changed.notify_all()
 
+    def drop(self, root_id: int) -> None:
+        """Forget what was due in a root that is no longer ours."""
+        with self._changed:
+            self._roots.pop(root_id, None)
+
     def wake(self) -> None:
         """Make a waiting `take` return early."""
         with self._changed:
@@ -161,6 +166,11 @@ class Watcher:
             return False
         self._watched[root.root_id] = (root, identity)
         return True
+
+    def forget(self, root_id: int) -> None:
+        """Stop watching a root."""
+        if root_id in self._watched:
+            self._unwatch(root_id)
 
     def stop(self) -> None:
         logging.getLogger("watchdog.observers.inotify_c").removeHandler(self._overflow)

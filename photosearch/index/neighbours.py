@@ -15,6 +15,7 @@ import numpy as np
 
 from photosearch.index.exact import ExactIndex, best
 from photosearch.index.hnsw import HnswGraph, available
+from photosearch.index.links import UnsoundGraph
 from photosearch.types import Ids, Matrix, Vector
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,21 @@ GRAPH_FROM_BYTES: Final = 128 << 20
 OVERSAMPLE: Final = 4  # candidates asked of the graph for each result wanted
 MAX_TAIL: Final = 4096  # photos not in the graph yet, searched exactly until it takes them in
 MAX_DEAD_SHARE: Final = 0.25  # of the graph's nodes; beyond it the graph is built anew
+BUILD_STEP: Final = 1000  # photos added to a graph under construction at a time: under a second
+MERGE_STEP: Final = 32  # photos added at a time to the graph in use, which cannot answer meanwhile
+# A graph that finds less than this of what exact search finds is not taken into use. A sound
+# one finds over 0.99 with photos as queries; one of other vectors finds next to nothing.
+MIN_RECALL: Final = 0.9
+RECALL_K: Final = 10
+RECALL_QUERIES: Final = 16
+SCORE_NOISE: Final = 1e-6  # between two ways of adding up one dot product
 
 
 class Index:
-    """Neighbours among the embeddings of one Space. Any thread may call."""
+    """Neighbours among the embeddings of one Space.
+
+    Any thread may search. One thread at a time may change it or tend its graph.
+    """
 
     def __init__(
         self, ids: Ids, vectors: Matrix, *, graph_from_bytes: int = GRAPH_FROM_BYTES
@@ -39,6 +51,8 @@ class Index:
         self._tail: set[int] = set()  # in exact, not in the graph
         self._lock = threading.Lock()  # over the graph and its tail
         self._graph_from = graph_from_bytes
+        self._building: tuple[HnswGraph, Ids] | None = None  # and the ids it still lacks
+        self._refused = False  # a graph was built of these vectors and is no good
 
     def __len__(self) -> int:
         return len(self.exact)
@@ -50,7 +64,7 @@ class Index:
     def add(self, photo_id: int, vector: Vector) -> None:
         self.exact.add(photo_id, vector)
         with self._lock:
-            if self._graph is not None and photo_id not in self._graph.live:
+            if self._graph is not None and not self._graph.holds(np.asarray([photo_id]))[0]:
                 self._tail.add(photo_id)
 
     def remove(self, photo_id: int) -> None:
@@ -69,45 +83,139 @@ class Index:
         if allowed is not None:
             return best(*self.exact.scores_of(allowed, query), k)
         with self._lock:
-            if self._graph is None:
-                candidates = None
-            else:
-                near = self._graph.candidates(query, OVERSAMPLE * k)
-                tail = np.fromiter(self._tail, np.int64, len(self._tail))
-                candidates = np.concatenate([near, tail])
-        if candidates is None:
+            near = None if self._graph is None else proposed(self._graph, self._tail, query, k)
+        if near is None:
             return self.exact.search(query, k)
-        ids, scores = self.exact.scores_of(candidates, query)
-        return best(ids, scores, k)
+        return best(*self.exact.scores_of(near, query), k)
+
+    def recall(self, queries: Matrix, *, k: int = RECALL_K) -> float:
+        """Share of the k best photos that a search finds, over these queries."""
+        with self._lock:
+            graph, tail = self._graph, set(self._tail)
+        return 1.0 if graph is None else self._recall_of(graph, tail, queries, k)
+
+    def _recall_of(self, graph: HnswGraph, tail: set[int], queries: Matrix, k: int) -> float:
+        found, wanted = 0, 0
+        for query in queries:
+            truth = self.exact.search(query, k)[1]
+            with self._lock:
+                near = proposed(graph, tail, query, k)
+            wanted += len(truth)
+            if near is not None:  # else the graph is no help, though exact search would be
+                scores = best(*self.exact.scores_of(near, query), k)[1]
+                # By score: of equal photos any will do.
+                found += int((scores >= truth[-1:] - SCORE_NOISE).sum())
+        return found / wanted if wanted else 1.0
+
+    def sample(self, count: int) -> Matrix:
+        """Vectors of photos spread over the library, the same each time."""
+        ids = np.sort(self.exact.ids())
+        spread = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(np.int64)
+        return self.exact.rows_of(ids[spread])[1]
 
     # --- the graph's life -------------------------------------------------------------------
 
     @property
     def wants_graph(self) -> bool:
-        """Whether a graph should be built (again): large enough and missing, or worn."""
-        if not available() or len(self.exact) * self.exact.dim * 4 <= self._graph_from:
+        """Whether the graph needs work: missing though the library is large, worn, or with
+        many photos still outside it."""
+        if not available() or self._refused:
+            return False
+        graph = self._graph
+        if graph is not None and len(self._tail) > MAX_TAIL:
+            return True
+        return self._wants_new
+
+    @property
+    def _wants_new(self) -> bool:
+        if len(self.exact) * self.exact.dim * 4 <= self._graph_from:
             return False
         graph = self._graph
         if graph is None:
             return True
-        worn = len(graph.dead) > MAX_DEAD_SHARE * (len(graph.live) + len(graph.dead))
-        return worn or len(self._tail) > MAX_TAIL
+        worn = graph.dead_count > MAX_DEAD_SHARE * (graph.live_count + graph.dead_count)
+        return worn or len(self._tail) > max(MAX_TAIL, graph.live_count // 2)
+
+    def tend(self, *, threads: int) -> bool:
+        """Do a second's work on the graph if it needs any; True if it did.
+
+        Searches go on meanwhile. A new graph is built beside the old one (or beside
+        exact search) and takes over when it is whole.
+        """
+        if self._building is not None:
+            self._build_on(threads)
+        elif not self.wants_graph:
+            return False
+        elif self._wants_new:
+            ids = np.sort(self.exact.ids())
+            log.info("graph.build photos=%d", len(ids))
+            self._building = (HnswGraph.empty(self.exact.dim, capacity=len(ids)), ids)
+        else:
+            self._merge()
+        return True
+
+    def _build_on(self, threads: int) -> None:
+        assert self._building is not None
+        graph, pending = self._building
+        graph.add(*self.exact.rows_of(pending[:BUILD_STEP]), threads=threads)
+        self._building = (graph, pending[BUILD_STEP:])
+        if not len(self._building[1]):
+            self._building = None
+            self._refused = not self.adopt_graph(graph)
+
+    def _merge(self) -> None:
+        """Take part of the tail into the graph in use."""
+        assert self._graph is not None
+        for _ in range(0, BUILD_STEP, MERGE_STEP):
+            with self._lock:
+                some = np.fromiter(sorted(self._tail)[:MERGE_STEP], np.int64)
+                ids, rows = self.exact.rows_of(some)
+                self._graph.add(ids, rows, threads=1)
+                self._tail.difference_update(some.tolist())
 
     def build_graph(self, *, threads: int) -> None:
-        """Build from the exact vectors while searches and changes go on, then switch over."""
-        ids, vectors = self.exact.snapshot()
-        log.info("graph.build photos=%d", len(ids))
-        self.adopt_graph(HnswGraph.build(ids, vectors, threads=threads))
+        """Build the graph anew and take it into use, in one go."""
+        ids = np.sort(self.exact.ids())
+        self._building = (HnswGraph.empty(self.exact.dim, capacity=len(ids)), ids)
+        while self._building is not None:
+            self._build_on(threads)
 
-    def adopt_graph(self, graph: HnswGraph) -> None:
-        """Take a graph into use, brought up to date with what changed since it was made."""
+    def adopt_graph(self, graph: HnswGraph) -> bool:
+        """Take a graph into use, brought up to date with what changed since it was made.
+        False where it does not find what it should; then nothing changes."""
+        listed = graph.live()
+        for photo_id in listed[~self.exact.contains(listed)]:
+            graph.remove(int(photo_id))
+        ids = self.exact.ids()
+        tail = set(ids[~graph.holds(ids)].tolist())
+        recall = self._recall_of(graph, tail, self.sample(RECALL_QUERIES), RECALL_K)
+        if recall < MIN_RECALL:
+            log.error("graph.refused recall=%.3f photos=%d", recall, len(ids))
+            return False
         with self._lock:
-            known = {int(photo_id) for photo_id in self.exact.ids()}
-            for photo_id in graph.live - known:
-                graph.remove(photo_id)
-            self._tail = known - graph.live
-            self._graph = graph
+            self._graph, self._tail = graph, tail
+        return True
+
+    def load_graph(self, data: bytes) -> bool:
+        """Take up a graph that was kept; False where it is damaged or not of these photos."""
+        try:
+            return self.adopt_graph(HnswGraph.from_bytes(data, self.exact))
+        except UnsoundGraph as error:
+            log.warning("graph.unsound reason=%s", error)
+            return False
 
     def graph_bytes(self) -> bytes | None:
-        with self._lock:
-            return None if self._graph is None else self._graph.to_bytes()
+        """The graph to keep. Searches go on meanwhile: only changes may not."""
+        graph = self._graph
+        if graph is None or not graph.live_count + graph.dead_count:
+            return None
+        return graph.to_bytes()
+
+
+def proposed(graph: HnswGraph, tail: set[int], query: Vector, k: int) -> Ids | None:
+    """Photos among which the k best should be: the graph's, and all that it does not hold.
+    None where the graph cannot say."""
+    near = graph.candidates(query, OVERSAMPLE * k)
+    if near is None:
+        return None
+    return np.concatenate([near, np.fromiter(tail, np.int64, len(tail))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,15 @@ from photosearch.errors import LibraryDamaged, PhotosearchError
 BUSY_TIMEOUT_MS: Final = 10_000
 PAGE_BYTES: Final = 8192
 MAX_JOURNAL_BYTES: Final = 64 << 20  # the WAL file is cut back to this after a checkpoint
+# Pages in the WAL after which a commit copies them into the file: 8 MiB. Larger gains nothing
+# beside decoding, and every reader looks through the WAL.
+CHECKPOINT_PAGES: Final = 1000
 
 Connection = sqlite3.Connection
 
 # What SQLite says when the file itself, not our SQL, is at fault.
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_HELD: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def open_writer(file: Path) -> Connection:
@@ -31,6 +36,7 @@ def open_writer(file: Path) -> Connection:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA journal_size_limit = {MAX_JOURNAL_BYTES}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             # A forgotten photo's vector must not linger in free pages.
             db.execute("PRAGMA secure_delete = ON")
             db.execute("PRAGMA foreign_keys = ON")
@@ -89,11 +95,57 @@ def snapshot(db: Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
 
 
+def checkpoint(db: Connection) -> bool:
+    """Copy the WAL into the file and empty it, unless a reader is in the way; then as far
+    as that reader lets us. True where it is empty now. Waits for nobody.
+
+    Only the writer may call: before SQLite 3.51.3, two connections that checkpoint at
+    once can lose a commit (the "WAL-reset" bug), and readers never do.
+    """
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _HELD:
+            raise
+        return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    return not busy
+
+
+def problems(db: Connection, *, most: int = 20) -> list[str]:
+    """What SQLite finds wrong with the whole file, in its own words; reads all of it."""
+    found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({most})")]
+    if found == ["ok"]:
+        found = []
+    for table, row_id, parent, _ in db.execute("PRAGMA foreign_key_check").fetchmany(most):
+        found.append(f"row {row_id} of {table} points to no row of {parent}")
+    return found
+
+
+def backup(source: Connection, target: Path) -> None:
+    """Copy the library as committed at this moment into a new file, and sync it to disk.
+
+    One step, under one read lock: a daemon goes on writing, and its commits do not
+    make the copy start again.
+    """
+    with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        source.backup(copy, pages=-1)
+        copy.execute("PRAGMA journal_mode = DELETE")  # a copy is one file
+        if found := problems(copy):
+            raise LibraryDamaged(target, found[0])
+    with target.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
 @contextlib.contextmanager
 def named_damage(file: Path) -> Iterator[None]:
     """Turn SQLite's own words about a damaged, locked or full file into ours."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
+        raise LibraryDamaged(file, "its schema is garbled") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGE:
@@ -108,6 +160,13 @@ def named_damage(file: Path) -> Iterator[None]:
                 f"{file}: another program has held it for {BUSY_TIMEOUT_MS // 1000} seconds. "
                 "Close that program and try again."
             ) from error
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR):
+        if code == sqlite3.SQLITE_IOERR:
+            raise PhotosearchError(
+                f"{file}: the disk failed while it was read or written ({error}). What was "
+                "indexed before is kept. Check the disk and its free space, and start again."
+            ) from error
+        if not code and "decode" in str(error):  # Python's own words: text that is no text
+            raise LibraryDamaged(file, str(error)) from error
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise PhotosearchError(f"{file}: cannot be opened for this ({error}).") from error
         raise

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import astuple, dataclass
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photosearch.store.connection import Connection
 from photosearch.types import Ids, Location, Matrix, Photo, Root, Stamp, Vector
 
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-
 MAX_SQL_VARIABLES: Final = 500  # ids bound in one statement
+MAX_NORM_ERROR: Final = 1e-3  # a vector further from unit length was not written by us
+UNREAD: Final = -1  # as a size: no file has it, so the next look reads the file
 FLOAT: Final = np.dtype("<f4")  # vectors on disk, whatever the machine
 
 
@@ -38,6 +38,30 @@ def add_root(db: Connection, path: str) -> int:
     db.execute("INSERT INTO roots (path) VALUES (?) ON CONFLICT (path) DO NOTHING", (blob,))
     root_id: int = db.execute("SELECT id FROM roots WHERE path = ?", (blob,)).fetchone()[0]
     return root_id
+
+
+def delete_root(db: Connection, root_id: int, now_ns: int) -> set[int]:
+    """Forget a folder and every location in it. Returns the photos that had one there,
+    marked orphaned where it was their last."""
+    assert db.in_transaction
+    rows = db.execute(
+        "SELECT DISTINCT photo_id FROM locations WHERE root_id = ? AND photo_id IS NOT NULL",
+        (root_id,),
+    ).fetchall()
+    held = {row[0] for row in rows}
+    db.execute("DELETE FROM roots WHERE id = ?", (root_id,))  # takes its locations along
+    mark_orphans(db, sorted(held), now_ns)
+    return held
+
+
+def orphan_hashes(db: Connection, root_id: int) -> list[bytes]:
+    """Content hashes of the photos that no other folder would hold if this one went."""
+    rows = db.execute(
+        "SELECT content_hash FROM photos p WHERE NOT EXISTS"
+        " (SELECT 1 FROM locations WHERE photo_id = p.id AND root_id != ?)",
+        (root_id,),
+    )
+    return [row[0] for row in rows]
 
 
 def set_offline(db: Connection, root_id: int, offline: bool) -> None:
@@ -90,20 +114,28 @@ def photo_at_stamp(db: Connection, stamp: Stamp) -> int | None:
 def put_locations(db: Connection, places: Sequence[Location]) -> None:
     """Insert or replace what is known of these paths."""
     assert db.in_transaction
-    table = _utils(db).table("locations")
-    table.upsert_all(
+    db.executemany(
+        f"INSERT INTO locations ({_LOCATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (root_id, path) DO UPDATE SET size_bytes = excluded.size_bytes,"
+        " mtime_ns = excluded.mtime_ns, device = excluded.device, inode = excluded.inode,"
+        " photo_id = excluded.photo_id, rejected = excluded.rejected",
         (
-            {
-                "root_id": place.root_id,
-                "path": place.path,
-                **asdict(place.stamp),
-                "photo_id": place.photo_id,
-                "rejected": place.rejected,
-            }
+            (place.root_id, place.path, *astuple(place.stamp), place.photo_id, place.rejected)
             for place in places
         ),
-        pk=("root_id", "path"),
     )
+
+
+def clear_rejected(db: Connection, root_id: int, under: bytes) -> list[bytes]:
+    """Make the next look read again what could not be used: the file at `under`, or all
+    below it; b"" is the whole root. Returns the paths."""
+    assert db.in_transaction
+    rows = db.execute(
+        "UPDATE locations SET size_bytes = ? WHERE root_id = ? AND rejected IS NOT NULL"
+        " AND (? = x'' OR path = ? OR (path > ? AND path < ?)) RETURNING path",
+        (UNREAD, root_id, under, under, under + b"/", under + b"0"),
+    ).fetchall()
+    return sorted(row[0] for row in rows)
 
 
 def delete_location(db: Connection, root_id: int, path: bytes) -> None:
@@ -201,6 +233,15 @@ def purge_orphans(db: Connection, before_ns: int) -> list[bytes]:
         (before_ns,),
     ).fetchall()
     return [row[0] for row in rows]
+
+
+def existing(db: Connection, photo_ids: Iterable[int]) -> set[int]:
+    """Those of these photos that are still known."""
+    return {
+        photo_id
+        for photo_id in photo_ids
+        if db.execute("SELECT 1 FROM photos WHERE id = ?", (photo_id,)).fetchone()
+    }
 
 
 @dataclass(frozen=True)
@@ -306,25 +347,14 @@ def other_spaces(db: Connection, name: str) -> list[str]:
 def add_embeddings(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
     """Store unit vectors by photo id; a photo that has one in this space keeps it."""
     assert db.in_transaction
-    _utils(db).table("embeddings").insert_all(
+    db.executemany(
+        "INSERT INTO embeddings (photo_id, space_id, vector) VALUES (?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         (
-            {
-                "photo_id": photo_id,
-                "space_id": space_id,
-                "vector": vector.astype(FLOAT).tobytes(),
-            }
+            (photo_id, space_id, vector.astype(FLOAT).tobytes())
             for photo_id, vector in vectors.items()
         ),
-        ignore=True,
     )
-
-
-def _utils(db: Connection) -> Database:
-    """sqlite-utils over our connection, for the bulk statements; without its plug-ins,
-    which would run other people's code inside the library."""
-    from sqlite_utils import Database  # 0.2 s of CPU that readers need not pay
-
-    return Database(db, recursive_triggers=False, execute_plugins=False)
 
 
 def has_embedding(db: Connection, photo_id: int, space_id: int) -> bool:
@@ -357,15 +387,73 @@ def embedding(db: Connection, photo_id: int, space_id: int) -> Vector | None:
 def embeddings(db: Connection, space_id: int, dim: int) -> tuple[Ids, Matrix]:
     """Photo ids (N,) and unit rows (N, D) of every located photo, in id order.
 
-    A row whose blob has another length than the space's is damage; it is left
-    out here and named by `doctor`.
+    A vector that is not a unit vector of the space's length is damage: it would
+    rank first or spoil every comparison. It is left out here, named by `doctor`,
+    and dropped by the next writer, so that its photo is read again.
     """
     rows = db.execute(
         "SELECT e.photo_id, e.vector FROM embeddings e WHERE e.space_id = ?"
         " AND length(e.vector) = ?"
         " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = e.photo_id) ORDER BY e.photo_id",
         (space_id, dim * FLOAT.itemsize),
+    )
+    ids: list[int] = []
+    flat = bytearray()
+    for photo_id, vector in rows:
+        ids.append(photo_id)
+        flat += vector
+    vectors = np.frombuffer(flat, FLOAT).reshape(len(ids), dim).astype(np.float32, copy=False)
+    sound = are_unit(vectors)
+    found = np.asarray(ids, np.int64)
+    return (found, vectors) if sound.all() else (found[sound], vectors[sound])
+
+
+def are_unit(vectors: Matrix) -> NDArray[np.bool_]:
+    """Which rows are unit vectors; infinities and NaN are not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: NDArray[np.bool_] = (
+            np.abs(np.einsum("nd,nd->n", vectors, vectors) - 1) <= 2 * MAX_NORM_ERROR
+        )
+    return found
+
+
+def unsound_embeddings(db: Connection, space_id: int, dim: int) -> list[int]:
+    """Photos of this space whose vector `embeddings` leaves out."""
+    rows = db.execute(
+        "SELECT photo_id, vector FROM embeddings WHERE space_id = ? ORDER BY photo_id", (space_id,)
+    )
+    found: list[int] = []
+    for photo_id, vector in rows:
+        right = len(vector) == dim * FLOAT.itemsize
+        if not right or not are_unit(np.frombuffer(vector, FLOAT)[None, :])[0]:
+            found.append(photo_id)
+    return found
+
+
+def count_embeddings(db: Connection, space_id: int) -> int:
+    """Vectors of located photos in a space, sound or not."""
+    row = db.execute(
+        "SELECT count(*) FROM embeddings e WHERE space_id = ?"
+        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = e.photo_id)",
+        (space_id,),
+    ).fetchone()
+    return int(row[0])
+
+
+def delete_embeddings(db: Connection, space_id: int, photo_ids: Iterable[int]) -> None:
+    assert db.in_transaction
+    db.executemany(
+        "DELETE FROM embeddings WHERE space_id = ? AND photo_id = ?",
+        ((space_id, photo_id) for photo_id in photo_ids),
+    )
+
+
+def unembedded_places(db: Connection, space_id: int) -> list[tuple[bytes, bytes]]:
+    """Root and path of every located photo without an embedding in this space."""
+    return db.execute(
+        "SELECT r.path, l.path FROM locations l JOIN roots r ON r.id = l.root_id"
+        " WHERE l.photo_id IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM embeddings WHERE space_id = ? AND photo_id = l.photo_id)"
+        " ORDER BY r.id, l.path",
+        (space_id,),
     ).fetchall()
-    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    flat = np.frombuffer(b"".join(row[1] for row in rows), FLOAT)
-    return ids, flat.reshape(len(rows), dim).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from models.data import DataError, cached, expand, read_captions, read_examples, read_photos
 from photosearch.types import Preprocess
-from tests.models.conftest import captioned_shard, jpeg, write_shard
+from tests.models.samples import captioned_shard, jpeg, write_shard
 
 HOW = Preprocess(side_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="squash")
 

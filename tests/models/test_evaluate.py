@@ -21,6 +21,7 @@ from models.evaluate import (
     replace_captions,
     retrieval_metrics,
 )
+from tests.models.samples import captioned_shard, jpeg, write_shard
 
 
 def unit_rows(seed: int, count: int, width: int = 6) -> Any:
@@ -120,12 +121,10 @@ def test_usage_errors_exit_2() -> None:
 
 
 def test_json_is_one_line_of_the_contract(
-    tmp_path: Path, toy_bundle: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.models.conftest import captioned_shard, jpeg, write_shard
-
     shard = captioned_shard(tmp_path / "photos.tar", 3)
-    assert main(["--bundle", str(toy_bundle), "--data", str(shard), "--json"]) == 0
+    assert main(["--bundle", str(shipped), "--data", str(shard), "--json"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     report = json.loads(out)
@@ -139,7 +138,7 @@ def test_json_is_one_line_of_the_contract(
     labelled = write_shard(
         tmp_path / "labels.tar", [m for pair in zip(members, labels, strict=True) for m in pair]
     )
-    assert main(["--bundle", str(toy_bundle), "--data", str(labelled), "--labels", "--json"]) == 0
+    assert main(["--bundle", str(shipped), "--data", str(labelled), "--labels", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report) == {
         "images", "labels", "top1", "top5", "label_to_image_r1", "label_to_image_p10",
@@ -147,6 +146,6 @@ def test_json_is_one_line_of_the_contract(
 
     lines = tmp_path / "zh.jsonl"
     lines.write_text(json.dumps({"key": "photo1", "captions_zh": ["一", "二"]}), encoding="utf-8")
-    arguments = ["--bundle", str(toy_bundle), "--data", str(shard), "--json"]
+    arguments = ["--bundle", str(shipped), "--data", str(shard), "--json"]
     assert main([*arguments, "--captions", str(lines), "--field", "captions_zh"]) == 0
     assert json.loads(capsys.readouterr().out)["captions"] == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from photosearch.index.exact import ExactIndex, best
-from photosearch.index.hnsw import HnswGraph, available
+from photosearch.index.hnsw import available
 from photosearch.index.neighbours import MAX_TAIL, Index
 from photosearch.types import Matrix, Vector
 
@@ -94,8 +94,7 @@ class GraphMachine(IndexMachine):
 
     @rule()
     def tend(self) -> None:
-        if self.index.wants_graph:
-            self.index.build_graph(threads=1)
+        self.index.tend(threads=1)
 
     @rule()
     def reload(self) -> None:
@@ -103,9 +102,7 @@ class GraphMachine(IndexMachine):
         if saved is not None:
             ids, rows = self.index.exact.snapshot()
             self.index = Index(ids, rows, graph_from_bytes=0)
-            graph = HnswGraph.from_bytes(saved, DIM, ids)
-            assert graph is not None
-            self.index.adopt_graph(graph)
+            assert self.index.load_graph(saved)
 
     @rule()
     def rebuild(self) -> None:
@@ -171,8 +168,3 @@ def test_the_graph_is_wanted_anew_when_it_is_worn_or_its_tail_is_long() -> None:
 
 def test_small_libraries_want_no_graph() -> None:
     assert not Index(np.arange(100), unit_rows(100)).wants_graph
-
-
-@needs_hnswlib
-def test_damaged_graph_bytes_that_do_not_load_are_no_graph() -> None:
-    assert HnswGraph.from_bytes(b"\0" * 8, DIM, np.arange(3)) is None

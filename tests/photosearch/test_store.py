@@ -96,8 +96,7 @@ def test_an_error_inside_a_transaction_undoes_all_of_it(db: Connection) -> None:
     assert not db.in_transaction
 
 
-def test_sqlite_utils_does_not_commit_our_transaction(db: Connection) -> None:
-    """Its bulk statements use savepoints of their own; ours must still decide."""
+def test_bulk_statements_leave_the_transaction_to_its_caller(db: Connection) -> None:
     with pytest.raises(ZeroDivisionError), transaction(db):
         root_id = photos.add_root(db, "/photos")
         photos.put_locations(db, [Location(root_id, b"a.jpg", STAMP, None, "damaged")])
@@ -162,7 +161,7 @@ def test_vectors_of_another_length_are_left_out(db: Connection) -> None:
             ],
         )
         photos.add_embeddings(
-            db, space_id, {one: np.ones(4, np.float32), two: np.ones(3, np.float32)}
+            db, space_id, {one: np.full(4, 0.5, np.float32), two: np.ones(3, np.float32)}
         )
     ids, rows = photos.embeddings(db, space_id, 4)
     assert ids.tolist() == [one]

@@ -1,0 +1,1 @@
+"""The workbench for shipping: checkpoint to bundle. Not installed."""

@@ -1,0 +1,1 @@
+"""The workbench for learning: students, recipes, training, evaluation. Not installed."""

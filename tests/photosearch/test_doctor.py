@@ -1,0 +1,351 @@
+"""doctor, retry, forget and backup: with the daemon running and without."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Bench, jpeg
+from test_program import Program, painted_disk, program, toy, within
+from toy import painted
+
+from photosearch import doctor
+from photosearch.doctor import Subject, check_watches, examine
+from photosearch.errors import PhotosearchError
+from photosearch.home import Home
+from photosearch.ingest import forget_library
+from photosearch.library import Changes, Embedded
+from photosearch.protocol import DoctorReply
+from photosearch.store import connection
+from photosearch.thumbnails import Thumbnails
+from photosearch.types import Root, Stamp
+
+__all__ = ["painted_disk", "program", "toy"]
+BOTH = pytest.mark.parametrize("running", [False, True], ids=["alone", "daemon"])
+
+
+@contextmanager
+def maybe_served(program: Program, running: bool) -> Iterator[None]:
+    if running:
+        served = program.serve()
+        within(30.0, lambda: served.status()["indexing"]["state"] == "idle")
+        yield
+        program.run("stop")
+    else:
+        yield
+
+
+def diagnosis(program: Program, code: int) -> dict[str, Any]:
+    (line,) = program.run("doctor", "--json", check=code).stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def failing(found: dict[str, Any]) -> set[str]:
+    return {item["check"] for item in found["findings"] if not item["ok"]}
+
+
+@BOTH
+def test_a_healthy_library_is_exit_0(painted_disk: Program, running: bool) -> None:
+    painted_disk.index()
+    with maybe_served(painted_disk, running):
+        found = diagnosis(painted_disk, 0)
+        assert found["healthy"] is True
+        assert found["unsearchable"] == []
+        assert {item["check"] for item in found["findings"]} == {
+            "database", "vectors", "libraries", "watch", "index", "disk", "photos",
+        }  # fmt: skip
+        said = painted_disk.run("doctor").stdout
+        assert "PROBLEM" not in said
+        assert "3 photos searchable, 0 files are not" in said
+
+
+@BOTH
+def test_every_file_that_is_not_searchable_is_named_with_reason_and_advice(
+    painted_disk: Program, running: bool
+) -> None:
+    bad = painted_disk.write("deep/bad.jpg", b"words")
+    painted_disk.index()
+    with maybe_served(painted_disk, running):
+        found = diagnosis(painted_disk, 3)
+        (item,) = found["unsearchable"]
+        assert item["path"] == str(bad)
+        assert item["reason"]
+        assert "retry" in item["advice"]
+        assert failing(found) == {"photos"}
+        assert str(bad) in painted_disk.run("doctor", check=3).stdout
+
+
+@BOTH
+def test_an_offline_library_needs_the_user(painted_disk: Program, running: bool) -> None:
+    painted_disk.index()
+    with maybe_served(painted_disk, running):
+        painted_disk.disk.rename(painted_disk.disk.with_name("away"))
+        found = diagnosis(painted_disk, 3)
+        assert failing(found) == {"libraries"}
+        painted_disk.disk.with_name("away").rename(painted_disk.disk)
+
+
+def test_a_damaged_library_is_exit_6(painted_disk: Program) -> None:
+    painted_disk.index()
+    file = painted_disk.home / "library.db"
+    with file.open("r+b") as stream:  # a page in the middle
+        stream.seek(3 * 8192)
+        stream.write(os.urandom(8192))
+    done = painted_disk.run("doctor", check=6)
+    assert "Traceback" not in done.stderr
+    assert "damaged" in done.stdout + done.stderr
+
+
+@BOTH
+def test_retry_reads_a_failed_file_again(painted_disk: Program, running: bool) -> None:
+    """The same bytes, time and inode: nothing but `retry` would read it again."""
+    bad, other = painted_disk.write("sub/bad.jpg", b"words"), painted_disk.write("o.jpg", b"words")
+    painted_disk.index()
+    stamp = bad.stat()
+    good = painted("yellow")
+    with maybe_served(painted_disk, running):
+        # What a repaired decoder would do: the file can be read now, and looks unchanged.
+        with closing(sqlite3.connect(painted_disk.home / "library.db")) as db:
+            bad.write_bytes(good)
+            os.utime(bad, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+            db.execute(
+                "UPDATE locations SET size_bytes = ? WHERE path = ?", (len(good), b"sub/bad.jpg")
+            )
+            db.commit()
+        assert len(diagnosis(painted_disk, 3)["unsearchable"]) >= (0 if running else 2)
+        done = painted_disk.run("retry", str(bad.parent))
+        assert "1 files" in done.stderr or running  # the daemon may have seen the write itself
+
+        def only_the_other() -> bool:
+            left = diagnosis(painted_disk, 3)["unsearchable"]
+            return [item["path"] for item in left] == [str(other)]
+
+        within(10.0, only_the_other)
+        assert painted_disk.find("yellow")[0] == "bad.jpg"
+        other.unlink()
+
+
+def test_retry_outside_every_library_names_those_known(painted_disk: Program) -> None:
+    painted_disk.index()
+    done = painted_disk.run("retry", "/nowhere/at/all.jpg", check=3)
+    assert "lies in no library" in done.stderr
+    assert str(painted_disk.disk) in done.stderr
+
+
+@BOTH
+def test_forget_drops_the_library_and_leaves_the_photos(
+    painted_disk: Program, running: bool
+) -> None:
+    other = painted_disk.disk.with_name("other")
+    other.mkdir()
+    (other / "yellow.jpg").write_bytes(painted("yellow"))
+    (other / "same-red.jpg").write_bytes((painted_disk.disk / "red.jpg").read_bytes())
+    past = 1_600_000_000
+    for file in other.iterdir():
+        os.utime(file, (past, past))
+    painted_disk.run("index", "--library", str(painted_disk.disk), "--library", str(other))
+    before = {file: file.read_bytes() for file in painted_disk.disk.iterdir()}
+    thumbnails = painted_disk.home / "thumbnails"
+    assert len(list(thumbnails.rglob("*.webp"))) == 4
+    with maybe_served(painted_disk, running):
+        done = painted_disk.run("forget", str(painted_disk.disk / "red.jpg"), check=3)
+        assert "is not a library" in done.stderr
+        assert str(other) in done.stderr
+        done = painted_disk.run("forget", str(painted_disk.disk))
+        assert "2 photos" in done.stderr  # red lies in the other library too
+        assert sorted(painted_disk.find("red", "--all")) == ["same-red.jpg", "yellow.jpg"]
+        assert len(list(thumbnails.rglob("*.webp"))) == 2
+        status = json.loads(painted_disk.run("status", "--json").stdout)
+        assert [library["path"] for library in status["libraries"]] == [str(other)]
+    assert {file: file.read_bytes() for file in painted_disk.disk.iterdir()} == before
+    painted_disk.run("index")
+    assert sorted(painted_disk.find("red", "--all")) == ["same-red.jpg", "yellow.jpg"]
+
+
+def test_forgotten_vectors_are_nowhere_in_the_files(bench: Bench) -> None:
+    for number in range(40):
+        bench.write(f"{number}.jpg", jpeg(number))
+    bench.sync()
+    _, rows = bench.library.index.exact.snapshot()
+    secrets = [row.tobytes() for row in rows]
+
+    def seen() -> int:
+        data = b"".join(file.read_bytes() for file in bench.home.glob("library.db*"))
+        return sum(secret in data for secret in secrets)
+
+    assert seen() == 40
+    assert forget_library(bench.library, Thumbnails(bench.home / "t"), bench.root.root_id) == 40
+    assert seen() == 0
+    assert (bench.home / "library.db-wal").stat().st_size == 0
+    assert not bench.library.index.exact._rows.any()
+    assert bench.library.roots() == []
+
+
+def test_forget_takes_photos_in_their_grace_along(bench: Bench) -> None:
+    gone = bench.write("gone.jpg", jpeg(1))
+    bench.sync()
+    gone.unlink()
+    bench.sync()
+    assert forget_library(bench.library, Thumbnails(bench.home / "t"), bench.root.root_id) == 1
+
+
+@BOTH
+def test_backup_is_whole_checked_and_never_replaces(
+    painted_disk: Program, tmp_path: Path, running: bool
+) -> None:
+    painted_disk.index()
+    copy = tmp_path / "copies" / "one.db"
+    with maybe_served(painted_disk, running):
+        done = painted_disk.run("backup", str(copy), check=3)
+        assert "cannot be written" in done.stderr
+        copy.parent.mkdir()
+        painted_disk.run("backup", str(copy))
+        before = copy.read_bytes()
+        done = painted_disk.run("backup", str(copy), check=3)
+        assert "exists already" in done.stderr
+        assert copy.read_bytes() == before
+    assert [file.name for file in copy.parent.iterdir()] == ["one.db"]
+    if os.name == "posix":
+        assert copy.stat().st_mode & 0o777 == 0o600
+    restored = Program(tmp_path / "restored", painted_disk.disk, painted_disk.bundle)
+    restored.home.mkdir()
+    copy.rename(restored.home / "library.db")
+    assert restored.find("red")[0] == "red.jpg"
+    assert restored.index()["unchanged"] == 3
+
+
+def test_a_backup_that_is_not_sound_does_not_appear(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "problems", lambda db: ["row 3 is missing"])
+    with pytest.raises(PhotosearchError, match="row 3 is missing"):
+        bench.library.reader.backup(tmp_path / "copy.db")
+    assert not list(tmp_path.glob("*copy*"))
+
+
+# --- the checks, one by one -------------------------------------------------------------------
+
+
+def subject(bench: Bench, **other: Any) -> Subject:
+    made = {
+        "place": Home(bench.home),
+        "reader": bench.library.reader,
+        "space": bench.encoder.space,
+        "dim": bench.encoder.dim,
+        "bundle": "fake",
+        "index": bench.library.index,
+        "texts": bench.encoder.texts(["a", "b"]),
+        "running": False,
+    }
+    return Subject(**{**made, **other})
+
+
+def finding(found: DoctorReply, check: str) -> tuple[bool, str]:
+    (item,) = [item for item in found.findings if item.check == check]
+    assert item.ok or item.advice  # whatever is wrong, there is something to do
+    return item.ok, item.found
+
+
+@pytest.fixture
+def filled(bench: Bench) -> Bench:
+    for number in range(5):
+        bench.write(f"{number}.jpg", jpeg(number))
+    bench.sync()
+    return bench
+
+
+@pytest.mark.parametrize("damage", ["length", "norm", "nan", "infinite"])
+def test_damaged_vectors_are_named_left_out_and_read_again(filled: Bench, damage: str) -> None:
+    ids = filled.library.index.exact.ids().tolist()
+    row = np.array(filled.library.index.exact.vector(ids[0]))
+    blob = {
+        "length": row[:-1].tobytes(),
+        "norm": (row * np.float32(1.1)).tobytes(),
+        "nan": np.where(np.arange(16) == 3, np.float32("nan"), row).tobytes(),
+        "infinite": np.where(np.arange(16) == 3, np.float32("inf"), row).tobytes(),
+    }[damage]
+    filled.library._db.execute(
+        "UPDATE embeddings SET vector = ? WHERE photo_id = ?", (blob, ids[0])
+    )
+    index = filled.library.reader.load_index(filled.encoder.space, 16)
+    assert sorted(index.exact.ids().tolist()) == ids[1:]
+    found = examine(subject(filled, index=index))
+    assert finding(found, "vectors") == (False, "1 are damaged and left out of searches")
+    assert [item.reason for item in found.unsearchable] == ["its vector is damaged"]
+    again = type(filled.library)(
+        filled.library.file, space=filled.encoder.space, dim=16, bundle="fake"
+    )
+    assert again.unembedded(filled.root.root_id)  # the next look reads its photo
+    assert finding(examine(subject(filled)), "vectors")[0]
+    again.close()
+
+
+def test_a_vector_the_model_failed_to_make_is_a_rejected_file(bench: Bench) -> None:
+    new = Embedded(
+        b"h" * 32, "JPEG", 1, 1, None, np.zeros(16, np.float32), ((b"a.jpg", Stamp(1, 2, 3, 4)),)
+    )
+    bench.library.commit(Changes(bench.root.root_id, embedded=[new]), now_ns=1)
+    assert bench.rejected() == {"a.jpg": "the model could make nothing of it"}
+    assert len(bench.library.index) == 0
+
+
+def test_photos_of_another_model_wait_and_need_the_user_only_without_a_daemon(
+    filled: Bench,
+) -> None:
+    index = filled.library.reader.load_index("new-space", 8)
+    for running, ok in ((False, False), (True, True)):
+        found = examine(subject(filled, space="new-space", dim=8, index=index, running=running))
+        assert len(found.unsearchable) == 5
+        assert finding(found, "photos")[0] is ok
+
+
+def test_too_few_watches_are_said_with_the_command_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        (tmp_path / "root" / str(number)).mkdir(parents=True)
+    limit = tmp_path / "limit"
+    monkeypatch.setattr(doctor, "INOTIFY_LIMIT", limit)
+    monkeypatch.setattr(doctor, "watches_of_others", lambda: 1)
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    root = Root(1, str(tmp_path / "root"), False)
+    for text, ok in (("11\n", False), ("12\n", True)):  # 9 folders and 1 other against 90 %
+        limit.write_text(text)
+        item = check_watches([root])
+        assert item.ok is ok
+        assert ok or "sysctl fs.inotify.max_user_watches=524288" in item.advice
+
+
+def test_a_graph_that_misses_photos_is_noticed(filled: Bench) -> None:
+    class Poor(type(filled.library.index)):  # type: ignore[misc]
+        kind = "hnsw"
+
+        def recall(self, queries: Any, *, k: int = 10) -> float:
+            return 0.94
+
+    found = examine(subject(filled, index=Poor(*filled.library.index.exact.snapshot())))
+    assert finding(found, "index") == (
+        False,
+        "hnsw: finds 94.0% of the ten best for texts, 94.0% for photos",
+    )
+
+
+def test_rows_that_point_nowhere_are_found(filled: Bench) -> None:
+    filled.library._db.execute("PRAGMA foreign_keys = OFF")
+    filled.library._db.execute("UPDATE locations SET photo_id = 99 WHERE path = x'302e6a7067'")
+    ok, said = finding(examine(subject(filled)), "database")
+    assert not ok
+    assert "locations points to no row of photos" in said
+
+
+def test_a_nearly_full_disk_is_said(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FREE_BYTES", 1 << 62)
+    assert not finding(examine(subject(filled)), "disk")[0]
