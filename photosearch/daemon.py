@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -196,11 +197,11 @@ class Daemon:
         self, *, q: str, k: int, offset: int, show_all: bool, like: int | None
     ) -> protocol.SearchReply:
         started = time.perf_counter()
-        query = parse(q, like_photo_id=like)
-        if query.text or like is not None:
-            results = self._search.run(query, k=k, offset=offset, show_all=show_all)
-        else:
+        query = parse(q, now=datetime.datetime.now(datetime.UTC).astimezone(), like_photo_id=like)
+        if query.finds_nothing_by_itself:
             results = self._search.latest(k=k, offset=offset)
+        else:
+            results = self._search.run(query, k=k, offset=offset, show_all=show_all)
         return protocol.SearchReply(
             query=q,
             hits=list(results.hits),
@@ -209,6 +210,8 @@ class Daemon:
             cutoff=results.cutoff,
             total_photos=len(self.library.index),
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            chips=[protocol.Chip(**asdict(token)) for token in query.tokens],
+            notes=list(results.notes or query.notes),
         )
 
     def place(self, photo_id: int) -> Place | None:

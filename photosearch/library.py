@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from photosearch.conditions import Condition, Group
 from photosearch.errors import LibraryDamaged
 from photosearch.index.hnsw import HnswGraph, available, layout
 from photosearch.index.neighbours import GRAPH_FROM_BYTES, Index
-from photosearch.store import graphs, photos, schema
+from photosearch.store import filters, graphs, photos, schema
 from photosearch.store.connection import (
     Connection,
     named_damage,
@@ -28,7 +29,7 @@ from photosearch.store.connection import (
     transaction,
 )
 from photosearch.store.photos import Counts, Place
-from photosearch.types import Location, Photo, Root, Stamp, Vector
+from photosearch.types import Ids, Location, Photo, Root, Stamp, Vector
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,24 @@ class LibraryReader:
     def newest(self, limit: int) -> list[int]:
         with named_damage(self.file):
             return photos.newest(self.db(), limit)
+
+    def matching(self, groups: Sequence[Group], *, newest_first: bool = False) -> Ids:
+        with named_damage(self.file), snapshot(self.db()):
+            return filters.matching(self.db(), groups, newest_first=newest_first)
+
+    def meeting(self, condition: Condition, photo_ids: Sequence[int]) -> set[int]:
+        with named_damage(self.file), snapshot(self.db()):
+            return filters.meeting(self.db(), condition, photo_ids)
+
+    def places_matching(
+        self, photo_ids: Sequence[int], groups: Sequence[Group]
+    ) -> dict[int, Place]:
+        with named_damage(self.file), snapshot(self.db()):
+            return filters.places_matching(self.db(), photo_ids, groups)
+
+    def photo_at(self, path: str) -> int | None:
+        with named_damage(self.file):
+            return filters.photo_at(self.db(), path)
 
     def rejected(self) -> list[tuple[Root, Location]]:
         with named_damage(self.file), snapshot(self.db()):
