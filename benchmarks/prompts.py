@@ -13,6 +13,7 @@ decided from them: docs/experiments-query.md. Image vectors are kept in --cache.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import tarfile
@@ -22,12 +23,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from photosearch.bundle import Bundle, load_background, require_bundle, shipped_bundles
+from photosearch.bundle import Background, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
 from photosearch.preprocess import load, normalise
-from photosearch.search import penalties
-from photosearch.types import Matrix, Vector
+from photosearch.search import cut_off, turned_away
+from photosearch.types import Matrix
 
 LABELLED: Final = ("flowers", "groceries", "clothes", "scenes", "places")
 CAPTIONED: Final = "flickr8k-val"
@@ -40,12 +42,20 @@ WORDINGS: Final[dict[str, tuple[str, ...]]] = {
     "five": ("{}", "a {}", "a photo of a {}", "a picture of {}", "there is a {} in the photo"),
     "five scenes": ("{}", "a photo of {}", "a close-up of a {}", "a view of a {}", "a {} outside"),
 }
-PEOPLE: Final = re.compile(
-    r"\b(man|men|woman|women|boys?|girls?|child|children|people|person|guys?|lad(y|ies)|bab(y|ies)"
-    r"|kids?|players?|crowd|toddler|couple|bikers?|riders?|surfer|skier|climber|team)\b"
-)
-WITHOUT_PEOPLE: Final = ("dog", "street", "water", "snow", "grass", "beach")
-WEIGHTS: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
+# What captions say where a photo shows the thing.
+THINGS: Final[dict[str, str]] = {
+    "people": r"man|men|woman|women|boys?|girls?|child|children|people|person|guys?|lad(y|ies)"
+    r"|bab(y|ies)|kids?|players?|crowd|toddler|couple|bikers?|riders?|surfer|skier|climber|team",
+    "dog": r"dogs?",
+    "water": r"water|lake|river|ocean|sea|pool",
+    "snow": r"snow\w*",
+    "grass": r"grass\w*|field|lawn",
+    "street": r"streets?|road|sidewalk",
+    "beach": r"beach",
+    "child": r"child|children|boys?|girls?|kids?",
+    "ball": r"balls?",
+}
+WEIGHTS: Final = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -135,29 +145,42 @@ def caption_figures(photos: Photos, embed: Embed) -> tuple[float, float]:
     return 100 * float((ranks < 1).mean()), 100 * float((ranks < 10).mean())
 
 
-def without_people(photos: Photos, encoder: Encoder, bundle: Bundle, weight: float) -> Vector:
-    """Over WITHOUT_PEOPLE, of the first ten: percent with people, percent with the thing asked,
-    percent with the thing and no people. By the captions: said by two of the five."""
-    background = load_background(bundle)
-    people = np.asarray([_said(fact, PEOPLE) for fact in photos.facts])
+def negatives(
+    photos: Photos, encoder: Encoder, background: Background | None, weight: float
+) -> list[float]:
+    """Means over the pairs `thing -other` that five photos or more answer and five do not, in
+    percent: of the first ten, how many show the other, the thing, and the thing alone; and of
+    the photos cut as relevant, how many show the other and the thing alone."""
+    shows = {thing: _shows(photos, words) for thing, words in THINGS.items()}
+    vectors = dict(zip(THINGS, encoder.texts(list(THINGS)), strict=True))
     rows = []
-    (less,) = encoder.texts(["people"])
-    for word in WITHOUT_PEOPLE:
-        (query,) = encoder.texts([word])
-        scores = photos.vectors @ query
-        if weight:
-            scores = scores - penalties(
-                photos.vectors @ less, query, less, background, weight=weight
-            )
-        first = np.argsort(-scores, kind="stable")[:10]
-        right = np.asarray([_said(fact, re.compile(rf"\b{word}")) for fact in photos.facts])
-        rows.append([people[first].mean(), right[first].mean(), (right & ~people)[first].mean()])
-    found: Vector = 100 * np.mean(rows, axis=0)
-    return found
+    for thing, other in itertools.permutations(THINGS, 2):
+        both, alone = shows[thing] & shows[other], shows[thing] & ~shows[other]
+        if both.sum() < 5 or alone.sum() < 5:
+            continue
+        aim = turned_away(vectors[thing], [vectors[other]], background, weight=weight)
+        scores = photos.vectors @ aim
+        order = np.argsort(-scores, kind="stable")
+        first = order[:10]
+        cutoff = cut_off(aim, background, best=float(scores.max()))
+        cut = scores >= (cutoff if cutoff is not None else -1.0)
+        rows.append(
+            [
+                shows[other][first].mean(),
+                shows[thing][first].mean(),
+                alone[first].sum() / min(10, alone.sum()),
+                shows[other][cut].mean(),
+                alone[cut].mean(),
+            ]
+        )
+    return [100 * float(value) for value in np.mean(rows, axis=0)]
 
 
-def _said(fact: dict[str, Any], word: re.Pattern[str]) -> bool:
-    return sum(bool(word.search(caption.lower())) for caption in fact["captions"]) >= 2
+def _shows(photos: Photos, words: str) -> NDArray[np.bool_]:
+    """By two captions of the five."""
+    word = re.compile(rf"\b({words})\b")
+    said = [sum(bool(word.search(c.lower())) for c in fact["captions"]) for fact in photos.facts]
+    return np.asarray(said) >= 2
 
 
 def main() -> None:
@@ -178,10 +201,10 @@ def main() -> None:
         cells = ["{:.1f} / {:.1f}".format(*label_figures(sets[label], embed)) for label in LABELLED]
         cells.append("{:.1f} / {:.1f}".format(*caption_figures(sets[CAPTIONED], embed)))
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print("\n| weight of `-people` | people in the first 10 | right | right and no people |")
+    print("\n| weight | first 10: other | thing | thing alone | relevant: other | thing alone |")
     for weight in WEIGHTS:
-        row = without_people(sets[CAPTIONED], encoder, bundle, weight)
-        print(f"| {weight} | " + " | ".join(f"{value:.0f}" for value in row) + " |")
+        row = negatives(sets[CAPTIONED], encoder, load_background(bundle), weight)
+        print(f"| {weight} | " + " | ".join(f"{value:.1f}" for value in row) + " |")
 
 
 if __name__ == "__main__":

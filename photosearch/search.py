@@ -26,7 +26,6 @@ SPARE: Final = 16  # asked for beyond the page, against photos deleted since
 FAINT_Z: Final = 1.0  # below this many spreads above the background nothing is ever relevant
 NEAR_BEST_Z: Final = 0.25  # how close to a faint best match its company must be
 LESS_WEIGHT: Final = 1.0  # of `-word`; measured in docs/experiments-query.md
-LESS_SPARE: Final = 512  # asked for beyond the page when `-word` may push some back
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
 
 Scored = tuple[int, float]  # photo id, score
@@ -48,7 +47,6 @@ class _Aim:
     """What photos are scored by, and which of them."""
 
     vector: Vector
-    less: tuple[Vector, ...] = ()
     allowed: Ids | None = None  # None: all
     skip: int | None = None  # the example itself
 
@@ -122,23 +120,8 @@ class Search:
         return Results(self._hits(page, offset, NOTHING, Query()), None, len(ids) > k, 0)
 
     def cutoff(self, vector: Vector, *, best: float) -> float | None:
-        """The score from which a photo counts as relevant to this query.
-
-        Every query has its own level and spread of cosines with photos that have
-        nothing to do with it; they are taken from the bundle's fixed background
-        photos. Photos that stand out from those by the bundle's calibrated number
-        of spreads are relevant. Where the library's best photo stands out less,
-        it alone, and what comes close to it, is: a small library's only temple is
-        worth showing though it is not much of a temple.
-        """
-        if self._background is None:
-            return None
-        scores = self._background.vectors @ vector
-        level, spread = float(scores.mean()), float(scores.std())
-        clear = level + self._background.cutoff_z * spread
-        if best >= clear:
-            return clear
-        return max(level + FAINT_Z * spread, best - NEAR_BEST_Z * spread)
+        """The score from which a photo counts as relevant to this query."""
+        return cut_off(vector, self._background, best=best)
 
     # --- what is looked for ---------------------------------------------------------------------
 
@@ -159,8 +142,8 @@ class Search:
             parts.append(like)
         if not parts:
             return None
-        total: Vector = np.sum(parts, axis=0, dtype=np.float32)
-        return total / max(float(np.linalg.norm(total)), 1e-12)
+        less = [self._text(text) for text in query.less]
+        return turned_away(_unit(np.sum(parts, axis=0)), less, self._background)
 
     def _text(self, text: str) -> Vector:
         with self._lock:
@@ -188,7 +171,6 @@ class Search:
             return self._newest(query, query.groups, show_all=show_all)
         aim = _Aim(
             vector,
-            tuple(self._text(text) for text in query.less),
             self._reader.matching(query.groups) if query.groups else None,
             query.like_photo_id,
         )
@@ -212,7 +194,7 @@ class Search:
     def _by_date(self, query: Query, aim: _Aim, named: Ids, *, show_all: bool) -> _Ranking:
         """What would be shown by meaning, all of it, newest first."""
         newest = self._reader.matching(query.groups, newest_first=True)
-        ids, scores, _ = self._scored(replace(aim, allowed=newest), len(newest))
+        ids, scores = self._index.search(aim.vector, len(newest), allowed=newest)
         cutoff = self.cutoff(aim.vector, best=float(scores[0])) if len(scores) else None
         ahead = frozenset(named.tolist())
         score_of = dict(zip(ids.tolist(), scores.tolist(), strict=True))
@@ -243,34 +225,18 @@ class Search:
 
     def _ranked(self, aim: _Aim, wanted: int) -> list[Scored]:
         """The best `wanted` photos that have a location now."""
-        ask = wanted + (LESS_SPARE if aim.less else SPARE)
+        ask = wanted + SPARE
         while True:
-            ids, scores, beyond = self._scored(aim, ask)
+            ids, scores = self._index.search(aim.vector, ask, allowed=aim.allowed)
             placed = self._reader.places(ids.tolist())
             found = [
                 (photo_id, score)
                 for photo_id, score in zip(ids.tolist(), scores.tolist(), strict=True)
                 if photo_id in placed and photo_id != aim.skip
             ]
-            if len(ids) < ask or (len(found) >= wanted and found[wanted - 1][1] >= beyond):
+            if len(found) >= wanted or len(ids) < ask:
                 return found[:wanted]
             ask *= 2
-
-    def _scored(self, aim: _Aim, ask: int) -> tuple[Ids, Vector, float]:
-        """The `ask` photos nearest to the query with their scores, best first, and the highest
-        score that a photo which is not among them could have: `-word` only ever takes away."""
-        ids, scores = self._index.search(aim.vector, ask, allowed=aim.allowed)
-        beyond = float(scores[-1]) if len(scores) else 0.0
-        if not aim.less or not len(ids):
-            return ids, scores, beyond
-        for less in aim.less:
-            known, cosines = self._index.exact.scores_of(ids, less)
-            lost = penalties(cosines, aim.vector, less, self._background)
-            # A photo deleted between the two looks is not in the second, and keeps its score.
-            at = dict(zip(known.tolist(), lost.tolist(), strict=True))
-            scores = scores - np.asarray([at.get(i, 0.0) for i in ids.tolist()], np.float32)
-        order = np.lexsort((ids, -scores))
-        return ids[order], scores[order], beyond
 
     # --- what is told of them -------------------------------------------------------------------
 
@@ -327,29 +293,61 @@ class Search:
         return met
 
 
-def penalties(
-    cosines: Vector,
+def cut_off(vector: Vector, background: Background | None, *, best: float) -> float | None:
+    """The score from which a photo counts as relevant to a query; None: no telling.
+
+    Every query has its own level and spread of cosines with photos that have
+    nothing to do with it; they are taken from the bundle's fixed background
+    photos. Photos that stand out from those by the bundle's calibrated number
+    of spreads are relevant. Where the library's best photo stands out less,
+    it alone, and what comes close to it, is: a small library's only temple is
+    worth showing though it is not much of a temple.
+    """
+    if background is None:
+        return None
+    scores = background.vectors @ vector
+    level, spread = float(scores.mean()), float(scores.std())
+    clear = level + background.cutoff_z * spread
+    if best >= clear:
+        return clear
+    return max(level + FAINT_Z * spread, best - NEAR_BEST_Z * spread)
+
+
+def turned_away(
     query: Vector,
-    less: Vector,
+    less: Sequence[Vector],
     background: Background | None,
     *,
     weight: float = LESS_WEIGHT,
 ) -> Vector:
-    """What photos lose for what they share with `less`, given their cosines with it.
+    """The query's vector, turned away from the meanings it should keep clear of.
 
-        z    = (cosine - level of less) / spread of less
-        lost = weight * spread of query * max(0, z - FAINT_Z)
+        q / s(q) - weight / sqrt(M) * sum of n / s(n), scaled to unit length
 
-    Level and spread are the mean and deviation of cosines with the background
-    photos. Both meanings are thus told in their own spreads, so that one weight
-    does for every pair; and a photo gains nothing by being still less like `less`.
+    s is the spread of a text's cosines with the background photos: told in their
+    own spreads, a broad meaning and a narrow one weigh the same, and one weight
+    does for every pair. M negatives together weigh as much as one that is as
+    unlike the others as they are. As the result is a vector like any other, the
+    cut-off is reckoned for it as for any other.
     """
+    if not less:
+        return query
+    away = (
+        weight
+        / np.sqrt(len(less))
+        * np.sum([text / _spread(text, background) for text in less], axis=0)
+    )
+    return _unit(query / _spread(query, background) - away)
+
+
+def _spread(vector: Vector, background: Background | None) -> float:
     if background is None:
-        return (weight * np.maximum(0.0, cosines)).astype(np.float32)
-    unlike = background.vectors @ less
-    spread = float((background.vectors @ query).std())
-    z = (cosines - float(unlike.mean())) / max(float(unlike.std()), 1e-6)
-    return (weight * spread * np.maximum(0.0, z - FAINT_Z)).astype(np.float32)
+        return 1.0
+    return max(float((background.vectors @ vector).std()), 1e-6)
+
+
+def _unit(vector: Vector) -> Vector:
+    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
 
 
 def _name_group(query: Query) -> Group | None:

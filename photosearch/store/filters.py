@@ -89,13 +89,14 @@ def places_matching(
 ) -> dict[int, Place]:
     """As `photos.places`, but of a photo's locations the one that meets most of the groups:
     who looks in a folder must not be shown the copy in another."""
-    sums = ["0"]
+    met: list[str] = []
     values: list[str | int] = []
     for group in groups:
         clauses = [clause for clause in _clauses(db, group) if clause.of_location]
         if clauses and not group.negative:
-            sums.append("(" + " OR ".join(clause.sql for clause in clauses) + ")")
+            met.append("(" + " OR ".join(clause.sql for clause in clauses) + ")")
             values += [value for clause in clauses for value in clause.values]
+    best = f"{' + '.join(met)} DESC, " if met else ""
     found: dict[int, Place] = {}
     for start in range(0, len(photo_ids), MAX_SQL_VARIABLES):
         part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
@@ -104,7 +105,7 @@ def places_matching(
             "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
             " r.path, l.path, r.offline"
             " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
-            f" WHERE p.id IN ({marks}) ORDER BY {' + '.join(sums)} DESC, r.offline, l.id",
+            f" WHERE p.id IN ({marks}) ORDER BY {best}r.offline, l.id",
             [*part, *values],
         )
         for *fields, root, path, offline in rows:
