@@ -26,6 +26,7 @@ SPARE: Final = 16  # asked for beyond the page, against photos deleted since
 FAINT_Z: Final = 1.0  # below this many spreads above the background nothing is ever relevant
 NEAR_BEST_Z: Final = 0.25  # how close to a faint best match its company must be
 LESS_WEIGHT: Final = 1.0  # of `-word`; measured in docs/experiments-query.md
+CLEAR_COSINE: Final = 0.5  # where a bundle without background leaves no telling
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
 
 Scored = tuple[int, float]  # photo id, score
@@ -214,14 +215,16 @@ class Search:
         for text in query.less if not show_all else ():
             less = self._text(text)
             known, scores = self._index.exact.scores_of(ids, less)
-            clear = 0.0  # no telling where "clearly" begins: at the first resemblance
-            if self._background is not None:
-                cosines = self._background.vectors @ less
-                clear = float(cosines.mean() + self._background.cutoff_z * cosines.std())
+            clear = self._clear(less)
             kept &= ~np.isin(ids, known[scores >= clear])
         shown = [(photo_id, 0.0) for photo_id in ids[kept].tolist()]
         named = frozenset(ids.tolist()) if query.text else frozenset()
         return _Ranking(shown, None, len(ids), named)
+
+    def _clear(self, vector: Vector) -> float:
+        """The cosine from which a photo clearly shows this, whatever the best one is."""
+        clear = cut_off(vector, self._background, best=1.0)
+        return CLEAR_COSINE if clear is None else clear
 
     def _ranked(self, aim: _Aim, wanted: int) -> list[Scored]:
         """The best `wanted` photos that have a location now."""
