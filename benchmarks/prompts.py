@@ -146,17 +146,17 @@ def caption_figures(photos: Photos, embed: Embed) -> tuple[float, float]:
 
 
 def negatives(
-    photos: Photos, encoder: Encoder, background: Background | None, weight: float
-) -> list[float]:
+    photos: Photos, encoder: Encoder, background: Background | None, weight: float, others: set[str]
+) -> tuple[int, list[float]]:
     """Means over the pairs `thing -other` that five photos or more answer and five do not, in
     percent: of the first ten, how many show the other, the thing, and the thing alone; and of
-    the photos cut as relevant, how many show the other and the thing alone."""
+    the photos cut as relevant, how many show the other and the thing alone. And the pairs."""
     shows = {thing: _shows(photos, words) for thing, words in THINGS.items()}
     vectors = dict(zip(THINGS, encoder.texts(list(THINGS)), strict=True))
     rows = []
     for thing, other in itertools.permutations(THINGS, 2):
         both, alone = shows[thing] & shows[other], shows[thing] & ~shows[other]
-        if both.sum() < 5 or alone.sum() < 5:
+        if other not in others or both.sum() < 5 or alone.sum() < 5:
             continue
         aim = turned_away(vectors[thing], [vectors[other]], background, weight=weight)
         scores = photos.vectors @ aim
@@ -173,7 +173,7 @@ def negatives(
                 alone[cut].mean(),
             ]
         )
-    return [100 * float(value) for value in np.mean(rows, axis=0)]
+    return len(rows), [100 * float(value) for value in np.mean(rows, axis=0)]
 
 
 def _shows(photos: Photos, words: str) -> NDArray[np.bool_]:
@@ -201,10 +201,13 @@ def main() -> None:
         cells = ["{:.1f} / {:.1f}".format(*label_figures(sets[label], embed)) for label in LABELLED]
         cells.append("{:.1f} / {:.1f}".format(*caption_figures(sets[CAPTIONED], embed)))
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print("\n| weight | first 10: other | thing | thing alone | relevant: other | thing alone |")
-    for weight in WEIGHTS:
-        row = negatives(sets[CAPTIONED], encoder, load_background(bundle), weight)
-        print(f"| {weight} | " + " | ".join(f"{value:.1f}" for value in row) + " |")
+    print("\n| pairs | weight | first 10: other | thing | alone | relevant: other | alone |")
+    for others in (set(THINGS), {"people"}):
+        for weight in WEIGHTS:
+            count, row = negatives(
+                sets[CAPTIONED], encoder, load_background(bundle), weight, others
+            )
+            print(f"| {count} | {weight} | " + " | ".join(f"{value:.1f}" for value in row) + " |")
 
 
 if __name__ == "__main__":
