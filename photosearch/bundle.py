@@ -22,7 +22,10 @@ from photosearch.types import Matrix, Preprocess
 FORMAT: Final = 1  # raise when an older program would misread the bundle
 MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 1 << 20
-MIN_GOLDEN_COSINE: Final = 0.999  # same file, same runtime, another processor
+
+# Least cosine to the golden vectors, by precision. The same int8 file gave 0.9978 under two
+# versions of one runtime, which round activations differently; a damaged one gives far less.
+MIN_GOLDEN_COSINE: Final = {"fp32": 0.999, "int8": 0.99}
 
 
 @dataclass(frozen=True)

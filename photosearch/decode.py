@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from photosearch import formats, preprocess, scan
-from photosearch.errors import PhotoRejected
+from photosearch.errors import PhotoRejected, PhotosearchError
 from photosearch.types import Pixels, Preprocess, Stamp
 
 MAX_SECONDS: Final = 60.0  # for one photo; the slowest honest one seen took 4
@@ -65,6 +65,8 @@ class Rejected:
 
 
 Outcome = Picture | Rejected
+
+READY: Final = "ready"  # a worker's first message: from here on, a crash is its file's fault
 
 
 def hash_file(path: str) -> bytes:
@@ -124,6 +126,7 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     _lower_priority()
     _cap_memory(memory_bytes)
     Image.preinit()
+    pipe.send(READY)
     while True:
         try:
             task = pipe.recv()
@@ -160,6 +163,7 @@ def _cap_memory(memory_bytes: int) -> None:
 class _Worker:
     process: multiprocessing.process.BaseProcess
     pipe: Connection
+    ready: bool = False
     task: Task | None = None
     deadline: float = 0.0
 
@@ -248,18 +252,32 @@ class DecodePool:
             assert task is not None
             if worker.pipe in ready:
                 try:
-                    outcome: Outcome = worker.pipe.recv()
-                    worker.task = None
+                    message: Outcome | str = worker.pipe.recv()
                 except (EOFError, OSError):
-                    self._discard(worker)
-                    code = worker.process.exitcode
-                    outcome = Rejected(f"damaged: the decoder crashed on it (exit {code})")
+                    message = self._crashed(worker)
+                if not isinstance(message, Picture | Rejected):
+                    worker.ready = True
+                    worker.deadline = now + self._max_seconds  # its start does not count
+                    continue
+                worker.task = None
+                outcome: Outcome = message
             elif now >= worker.deadline:
                 self._discard(worker)
                 outcome = Rejected(f"damaged: decoding took over {self._max_seconds:.0f} seconds")
             else:
                 continue
             yield task, outcome
+
+    def _crashed(self, worker: _Worker) -> Rejected:
+        """Blame the file a working worker had; a worker that never started is our own trouble."""
+        self._discard(worker)
+        code = worker.process.exitcode
+        if not worker.ready:
+            raise PhotosearchError(
+                f"a decode process ended before it could start (exit {code}), so no photo can be "
+                "read. Is the machine out of memory, or the installation incomplete?"
+            )
+        return Rejected(f"damaged: the decoder crashed on it (exit {code})")
 
     def _discard(self, worker: _Worker) -> None:
         self._workers.remove(worker)

@@ -9,13 +9,14 @@ user's browser can reach it.
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from photosearch import protocol
@@ -44,7 +45,9 @@ class ApiError(Exception):
         self.body = protocol.ErrorReply(protocol.ErrorBody(code, message, hint))
 
     def response(self) -> Response:
-        return JSONResponse(asdict(self.body), self.status)
+        # ASCII: a message may name a path that is not UTF-8.
+        body = json.dumps(asdict(self.body)).encode("ascii")
+        return Response(body, self.status, media_type="application/json")
 
 
 def cookie_name(port: int | None) -> str:

@@ -7,10 +7,11 @@ the moment, and what has none is never shown.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -67,38 +68,50 @@ class Changes:
 
 
 class LibraryReader:
-    """Read connections to one library file, one for each thread that asks."""
+    """Read connections to one library file, lent to any thread and used again.
+
+    Not one for each thread: a web server's threads come and go, and SQLite keeps
+    a file descriptor open for every connection that was ever left to its thread.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._local = threading.local()
-        self._all: list[Connection] = []
+        self._idle: list[Connection] = []
+        self._closed = False
         self._lock = threading.Lock()
 
-    def db(self) -> Connection:
-        found: Connection | None = getattr(self._local, "db", None)
-        if found is None:
-            found = open_reader(self.file)
-            self._local.db = found
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Borrow a connection; damage to the file is named."""
+        with named_damage(self.file):
             with self._lock:
-                self._all.append(found)
-        return found
+                db = self._idle.pop() if self._idle else None
+            if db is None:
+                db = open_reader(self.file)
+            try:
+                yield db
+            finally:
+                with self._lock:
+                    if self._closed:
+                        db.close()
+                    else:
+                        self._idle.append(db)
 
     def roots(self) -> list[Root]:
-        with named_damage(self.file):
-            return photos.roots(self.db())
+        with self.reading() as db:
+            return photos.roots(db)
 
     def places(self, photo_ids: Sequence[int]) -> dict[int, Place]:
-        with named_damage(self.file):
-            return photos.places(self.db(), photo_ids)
+        with self.reading() as db:
+            return photos.places(db, photo_ids)
 
     def photo(self, photo_id: int) -> Photo | None:
-        with named_damage(self.file):
-            return photos.photo(self.db(), photo_id)
+        with self.reading() as db:
+            return photos.photo(db, photo_id)
 
     def newest(self, limit: int) -> list[int]:
-        with named_damage(self.file):
-            return photos.newest(self.db(), limit)
+        with self.reading() as db:
+            return photos.newest(db, limit)
 
     def matching(self, groups: Sequence[Group], *, newest_first: bool = False) -> Ids:
         with named_damage(self.file), snapshot(self.db()):
@@ -119,30 +132,35 @@ class LibraryReader:
             return filters.photo_at(self.db(), path)
 
     def rejected(self) -> list[tuple[Root, Location]]:
-        with named_damage(self.file), snapshot(self.db()):
-            return photos.rejected(self.db())
+        with self.reading() as db, snapshot(db):
+            return photos.rejected(db)
 
     def counts(self, space: str) -> Counts:
-        with named_damage(self.file), snapshot(self.db()):
-            found = photos.space(self.db(), space)
-            return photos.counts(self.db(), found[0] if found else None)
+        with self.reading() as db, snapshot(db):
+            found = photos.space(db, space)
+            return photos.counts(db, found[0] if found else None)
 
     def other_spaces(self, space: str) -> list[str]:
-        with named_damage(self.file):
-            return photos.other_spaces(self.db(), space)
+        with self.reading() as db:
+            return photos.other_spaces(db, space)
 
     def load_index(self, space: str, dim: int) -> Index:
         """Every located photo's vector in this space; for a process without the writer."""
-        with named_damage(self.file), snapshot(self.db()):
-            found = photos.space(self.db(), space)
-            ids, rows = photos.embeddings(self.db(), found[0] if found else -1, dim)
+        with self.reading() as db, snapshot(db):
+            found = photos.space(db, space)
+            ids, rows = photos.embeddings(db, found[0] if found else -1, dim)
         return Index(ids, rows)
+
+    def schema_is_current(self) -> bool:
+        with self.reading() as db:
+            return schema.require_current(db, self.file)
 
     def close(self) -> None:
         with self._lock:
-            for db in self._all:
+            self._closed = True
+            for db in self._idle:
                 db.close()
-            self._all.clear()
+            self._idle.clear()
 
 
 def open_library_reader(file: Path) -> LibraryReader | None:
@@ -150,12 +168,11 @@ def open_library_reader(file: Path) -> LibraryReader | None:
     if not file.exists():
         return None
     reader = LibraryReader(file)
-    with named_damage(file):
-        if not schema.require_current(reader.db(), file):
-            reader.close()
-            migrate(file)
-            return LibraryReader(file)
-    return reader
+    if reader.schema_is_current():
+        return reader
+    reader.close()
+    migrate(file)
+    return LibraryReader(file)
 
 
 def migrate(file: Path) -> None:

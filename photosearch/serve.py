@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import anyio.to_thread
 import uvicorn
 
 from photosearch import __version__, home
@@ -27,6 +28,7 @@ from photosearch.settings import Settings
 
 DEFAULT_PORT: Final = 48620  # so that a bookmark keeps working; another if it is taken
 LOG_BYTES: Final = 2 << 20
+MAX_WORKERS: Final = 8  # requests answered at once; each holds a database connection
 
 
 def serve(
@@ -125,6 +127,7 @@ def run(daemon: Daemon, listener: socket.socket, *, on_ready: Callable[[], None]
             signal.signal(getattr(signal, name), finish)
 
     async def main() -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = MAX_WORKERS
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from photosearch.bundle import Bundle
 from photosearch.errors import BundleError
 from photosearch.tokenizer import WordPieceTokenizer
 from photosearch.types import Matrix, Preprocess
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 MAX_IMAGES: Final = 32  # per run: bounds the activations' memory, and larger gains nothing
 
@@ -93,15 +97,31 @@ class _Tower:
             return self._session
 
 
+@functools.cache
+def _runtime() -> Any:
+    """Load ONNX Runtime, silent.
+
+    From 1.29 on its wheels carry an HTTP client, and from 1.31 on telemetry that
+    writes a device id under the user's cache folder when it is imported. Our pin
+    keeps those out; should one be installed all the same, these are its switches.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+    runtime = _runtime()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Idle worker threads sleep: spinning would heat the user's machine between photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
+        return runtime.InferenceSession(
             str(file), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime raises bare pybind exceptions for damaged files

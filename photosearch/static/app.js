@@ -14,7 +14,7 @@ import { walk } from "./walk.js";
 
 const PAGE = 60; // photos asked for at once
 const MAX_REFRESH = 1000; // the daemon's limit on one answer
-const REFRESH_MS = 1500; // between two quiet looks while photos are being indexed
+const REFRESH_MS = 1000; // between two quiet looks while photos are being indexed
 const SAY_MS = 600; // after the last change of the results
 const TOAST_MS = 2500;
 const BUSY_MS = 250; // an answer faster than this shows no sign of waiting

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from conftest import Bench, jpeg
 from hypothesis import HealthCheck, Phase, given, settings
 from starlette.testclient import TestClient
 
-from photosearch import api, daemon, opener
+from photosearch import api, daemon, guard, opener
 from photosearch.api import create_app
 from photosearch.bundle import Bundle
 from photosearch.daemon import Daemon
@@ -256,8 +258,29 @@ def test_search_answers_hits_with_all_their_fields(desk: Desk) -> None:
     assert [hit["rank"] for hit in rest["hits"]] == [5, 6]
 
 
-def test_an_empty_query_answers_the_newest_photos(desk: Desk) -> None:
-    assert len(desk.get("/search").json()["hits"]) == 6
+def test_an_empty_query_answers_the_newest_photos_page_by_page(desk: Desk) -> None:
+    whole = desk.get("/search").json()
+    assert (len(whole["hits"]), whole["more"]) == (6, False)
+    pages = [desk.get(f"/search?k=4&offset={start}").json() for start in (0, 4)]
+    assert [page["more"] for page in pages] == [True, False]
+    shown = [hit["photo_id"] for page in pages for hit in page["hits"]]
+    assert shown == [hit["photo_id"] for hit in whole["hits"]]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs names that are not UTF-8")
+def test_paths_that_are_not_utf8_do_not_break_the_answers_they_are_in(desk: Desk) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (desk.bench.disk / name).write_bytes(jpeg(40))
+    (desk.bench.disk / os.fsdecode(b"bad\xe9.jpg")).write_bytes(b"no photo")
+    desk.bench.sync()
+    hits = desk.get("/search?q=a+dog").json()["hits"]
+    assert name in [Path(hit["path"]).name for hit in hits]
+    assert desk.get("/rejected").status_code == 200
+    assert guard.ApiError(500, "failed", name).response().status_code == 500
+
+
+def test_the_pages_files_are_asked_for_again_after_an_upgrade(desk: Desk) -> None:
+    assert desk.client.get("/static/index.html").headers["cache-control"] == "no-cache"
 
 
 def test_search_answers_how_it_understood_the_query(desk: Desk) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import multiprocessing.spawn
 import os
 import signal
 import threading
@@ -15,6 +17,7 @@ from conftest import jpeg
 
 from photosearch import decode, preprocess
 from photosearch.decode import DecodePool, Picture, Rejected, Task
+from photosearch.errors import PhotosearchError
 from photosearch.types import Preprocess
 
 HOW = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
@@ -79,6 +82,26 @@ def test_a_worker_killed_on_a_file_names_it_and_the_others_go_on(tmp_path: Path)
         assert outcomes[b"pipe.jpg"] == Rejected("damaged: the decoder crashed on it (exit -9)")
         assert isinstance(outcomes[b"good.jpg"], Picture)
     finally:
+        own.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell script")
+def test_a_worker_that_cannot_start_is_not_the_photos_fault(
+    tmp_path: Path,
+) -> None:
+    """Previously every photo in hand was recorded as damaged."""
+    own = DecodePool(workers=1)
+    context = multiprocessing.get_context("spawn")
+    before = multiprocessing.spawn.get_executable()
+    fails = tmp_path / "python-that-fails"
+    fails.write_text("#!/bin/sh\nexit 7\n")
+    fails.chmod(0o700)
+    context.set_executable(str(fails))
+    try:
+        with pytest.raises(PhotosearchError, match=r"ended before it could start \(exit 7\)"):
+            own.one(task(written(tmp_path, "a.jpg", jpeg(1))))
+    finally:
+        context.set_executable(before)
         own.close()
 
 

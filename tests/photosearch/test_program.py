@@ -6,6 +6,7 @@ On the toy bundle, so that nothing here depends on how good a model is.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -160,6 +161,13 @@ def test_index_then_search_without_a_daemon(painted_disk: Program) -> None:
     hit = json.loads(line)
     assert {"rank", "score", "path", "photo_id", "taken", "why", "relevant"} <= set(hit)
     assert (hit["rank"], hit["relevant"]) == (1, True)
+
+
+def test_index_waits_for_files_written_this_moment(program: Program) -> None:
+    for colour in ("red", "green"):
+        (program.disk / f"{colour}.jpg").write_bytes(painted(colour))
+    totals = program.index()
+    assert (totals["seen"], totals["added"]) == (2, 2)
 
 
 def test_search_like_a_photo(painted_disk: Program) -> None:
@@ -527,6 +535,35 @@ def test_no_socket_but_loopback_is_ever_opened(painted_disk: Program) -> None:
         said += done.stderr
     said += serving.communicate(timeout=20)[1]
     assert "ESCAPED" not in said
+
+
+def test_nothing_is_written_but_the_home(painted_disk: Program, tmp_path: Path) -> None:
+    """Previously the runtime left a device id and a telemetry database in the user's cache."""
+    user = tmp_path / "user"
+    user.mkdir()
+    env = {**os.environ, "HOME": str(user), "USERPROFILE": str(user)}
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "PHOTOSEARCH_HOME"):
+        env.pop(name, None)
+    painted_disk.run("index", "--library", str(painted_disk.disk), env=env)
+    painted_disk.run("search", "red", env=env)
+    assert list(user.rglob("*")) == []
+
+
+def test_the_runtime_has_no_way_to_reach_a_network() -> None:
+    """An audit hook sees Python's sockets alone; a compiled library must not import any."""
+    spec = importlib.util.find_spec("onnxruntime")
+    assert spec is not None
+    assert spec.origin is not None
+    programs = [
+        file
+        for file in Path(spec.origin).parent.rglob("*")
+        if file.suffix in (".so", ".dylib", ".dll", ".pyd") or ".so." in file.name
+    ]
+    assert programs
+    for program in programs:
+        data = program.read_bytes()
+        for name in (b"\0getaddrinfo\0", b"\0_getaddrinfo\0", b"curl_easy_init", b"WinHttpOpen"):
+            assert name not in data, (program.name, name)
 
 
 @pytest.mark.skipif(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +167,25 @@ def test_vectors_of_another_length_are_left_out(db: Connection) -> None:
     ids, rows = photos.embeddings(db, space_id, 4)
     assert ids.tolist() == [one]
     assert rows.shape == (1, 4)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts in /proc/self/fd")
+def test_threads_that_come_and_go_leave_no_connections_behind(db: Connection, file: Path) -> None:
+    reader = LibraryReader(file)
+
+    def opened() -> int:
+        return sum(
+            os.path.realpath(f"/proc/self/fd/{fd}") == str(file)
+            for fd in os.listdir("/proc/self/fd")
+        )
+
+    before = opened()
+    for _ in range(20):
+        thread = threading.Thread(target=reader.roots)
+        thread.start()
+        thread.join()
+    assert opened() <= before + 1
+    reader.close()
 
 
 def test_a_graph_comes_back_whole_or_not_at_all(
