@@ -114,22 +114,22 @@ class LibraryReader:
             return photos.newest(db, limit)
 
     def matching(self, groups: Sequence[Group], *, newest_first: bool = False) -> Ids:
-        with named_damage(self.file), snapshot(self.db()):
-            return filters.matching(self.db(), groups, newest_first=newest_first)
+        with self.reading() as db, snapshot(db):
+            return filters.matching(db, groups, newest_first=newest_first)
 
     def meeting(self, condition: Condition, photo_ids: Sequence[int]) -> set[int]:
-        with named_damage(self.file), snapshot(self.db()):
-            return filters.meeting(self.db(), condition, photo_ids)
+        with self.reading() as db, snapshot(db):
+            return filters.meeting(db, condition, photo_ids)
 
     def places_matching(
         self, photo_ids: Sequence[int], groups: Sequence[Group]
     ) -> dict[int, Place]:
-        with named_damage(self.file), snapshot(self.db()):
-            return filters.places_matching(self.db(), photo_ids, groups)
+        with self.reading() as db, snapshot(db):
+            return filters.places_matching(db, photo_ids, groups)
 
     def photo_at(self, path: str) -> int | None:
-        with named_damage(self.file):
-            return filters.photo_at(self.db(), path)
+        with self.reading() as db:
+            return filters.photo_at(db, path)
 
     def rejected(self) -> list[tuple[Root, Location]]:
         with self.reading() as db, snapshot(db):
