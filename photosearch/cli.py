@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from photosearch.bundle import Bundle
     from photosearch.ingest import Ingest, Totals
     from photosearch.library import Library, LibraryReader
+    from photosearch.query import Query
+    from photosearch.search import Results
 
 NOTHING_FOUND: Final = 1
 NEEDS_USER: Final = 3  # doctor found something to do
@@ -399,14 +402,23 @@ def run_search(args: Namespace) -> int:
         raise UsageError(
             "nothing to search for. Say what the photo shows, or name one with --like."
         )
+    query = _parsed(args.query)
     place = open_home(args.home)
-    daemon = find_daemon(place) if args.like is None and args.bundle is None else None
+    # A file named as the example is read here, by the user's own rights and folder.
+    here = args.like or args.bundle or query.like_path
+    daemon = None if here else find_daemon(place)
+    hits: Sequence[Hit]
+    notes: Sequence[str]
     if daemon is not None:
-        hits = daemon.search(args.query, k=args.count, show_all=args.all)
+        reply = daemon.search(args.query, k=args.count, show_all=args.all)
+        hits, notes = reply.hits, reply.notes
     else:
-        hits = _search_here(args, place)
+        found = _search_here(args, place, query)
+        hits, notes = found.hits, found.notes
     for hit in hits:
         _print_hit(hit, as_json=args.json)
+    for note in notes:
+        print(f"photosearch: {_printable(note)}", file=sys.stderr)
     if not hits:
         hint = "" if args.all else "; --all shows the nearest photos all the same"
         print(f"photosearch: nothing found{hint}", file=sys.stderr)
@@ -414,13 +426,18 @@ def run_search(args: Namespace) -> int:
     return 0
 
 
-def _search_here(args: Namespace, place: Home) -> list[Hit]:
+def _parsed(typed: str) -> Query:
+    from photosearch.query import parse
+
+    return parse(typed, now=datetime.datetime.now(datetime.UTC).astimezone())
+
+
+def _search_here(args: Namespace, place: Home, query: Query) -> Results:
     """Search without a daemon: load the text tower and the library, answer once."""
     from photosearch.bundle import load_background
     from photosearch.encoder import open_encoder
     from photosearch.errors import SpaceMismatch
     from photosearch.library import open_library_reader
-    from photosearch.query import parse
     from photosearch.search import Search
 
     bundle = _require_bundle(args, place)
@@ -438,11 +455,11 @@ def _search_here(args: Namespace, place: Home) -> list[Hit]:
                 f"{bundle.name} is loaded. Pass --bundle {others[0]}, "
                 "or run `photosearch index` to embed again."
             )
-        like = _vector_of(args.like, encoder) if args.like is not None else None
-        found = Search(encoder, index, reader, load_background(bundle)).run(
-            parse(args.query), k=args.count, show_all=args.all, like=like
+        example = args.like if args.like is not None else query.like_path
+        like = _vector_of(os.path.expanduser(example), encoder) if example is not None else None
+        return Search(encoder, index, reader, load_background(bundle)).run(
+            query, k=args.count, show_all=args.all, like=like
         )
-        return list(found.hits)
     finally:
         reader.close()
 

@@ -30,9 +30,11 @@ class Client:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.running.port}/"
 
-    def search(self, query: str, *, k: int, show_all: bool) -> list[Hit]:
+    def search(self, query: str, *, k: int, show_all: bool) -> protocol.SearchReply:
         raw = self._call("GET", "/search", q=query, k=k, all="true" if show_all else "false")
-        return [Hit(**{**hit, "why": tuple(hit["why"])}) for hit in raw["hits"]]
+        raw["hits"] = [Hit(**{**hit, "why": tuple(hit["why"])}) for hit in raw["hits"]]
+        raw["chips"] = [protocol.Chip(**chip) for chip in raw["chips"]]
+        return protocol.SearchReply(**raw)
 
     def status(self) -> protocol.StatusReply:
         raw = self._call("GET", "/status")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import os
 import queue
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -242,11 +243,11 @@ class Daemon:
         self, *, q: str, k: int, offset: int, show_all: bool, like: int | None
     ) -> protocol.SearchReply:
         started = time.perf_counter()
-        query = parse(q, like_photo_id=like)
-        if query.text or like is not None:
-            results = self._search.run(query, k=k, offset=offset, show_all=show_all)
-        else:
+        query = parse(q, now=datetime.datetime.now(datetime.UTC).astimezone(), like_photo_id=like)
+        if query.finds_nothing_by_itself:
             results = self._search.latest(k=k, offset=offset)
+        else:
+            results = self._search.run(query, k=k, offset=offset, show_all=show_all)
         return protocol.SearchReply(
             query=q,
             hits=list(results.hits),
@@ -255,6 +256,8 @@ class Daemon:
             cutoff=results.cutoff,
             total_photos=len(self.library.index),
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            chips=[protocol.Chip(**asdict(token)) for token in query.tokens],
+            notes=list(results.notes or query.notes),
         )
 
     def place(self, photo_id: int) -> Place | None:
@@ -326,6 +329,8 @@ class Daemon:
             pid=os.getpid(),
             queue=len(self._hints),
             indexing=self.indexing(),
+            # What a search answers from now; the index follows a commit a moment later.
+            searchable=len(self.library.index),
             index=self.library.index.kind,
             thumbnail_bytes=self._measured_thumbnails(),
         )

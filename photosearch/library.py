@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from photosearch.conditions import Condition, Group
 from photosearch.errors import LibraryDamaged, PhotosearchError
 from photosearch.index.exact import MAX_ID
 from photosearch.index.hnsw import layout
 from photosearch.index.neighbours import GRAPH_FROM_BYTES, Index
-from photosearch.store import graphs, photos, schema
+from photosearch.store import filters, graphs, photos, schema
 from photosearch.store.connection import (
     Connection,
     backup,
@@ -33,7 +34,7 @@ from photosearch.store.connection import (
     transaction,
 )
 from photosearch.store.photos import Counts, Place
-from photosearch.types import Location, Photo, Root, Stamp, Vector
+from photosearch.types import Ids, Location, Photo, Root, Stamp, Vector
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,24 @@ class LibraryReader:
     def newest(self, limit: int) -> list[int]:
         with self.reading() as db:
             return photos.newest(db, limit)
+
+    def matching(self, groups: Sequence[Group], *, newest_first: bool = False) -> Ids:
+        with self.reading() as db, snapshot(db):
+            return filters.matching(db, groups, newest_first=newest_first)
+
+    def meeting(self, condition: Condition, photo_ids: Sequence[int]) -> set[int]:
+        with self.reading() as db, snapshot(db):
+            return filters.meeting(db, condition, photo_ids)
+
+    def places_matching(
+        self, photo_ids: Sequence[int], groups: Sequence[Group]
+    ) -> dict[int, Place]:
+        with self.reading() as db, snapshot(db):
+            return filters.places_matching(db, photo_ids, groups)
+
+    def photo_at(self, path: str) -> int | None:
+        with self.reading() as db:
+            return filters.photo_at(db, path)
 
     def rejected(self) -> list[tuple[Root, Location]]:
         with self.reading() as db, snapshot(db):

@@ -14,6 +14,17 @@ API: str = "/api/v1"
 
 
 @dataclass(frozen=True)
+class Chip:
+    """A stretch of the query, and what it was taken for (docs/query-language.md)."""
+
+    kind: str
+    text: str  # as it could be typed again
+    start: int  # in code points of the query, not in UTF-16 units
+    end: int  # exclusive
+    note: str  # "" where there is nothing to say
+
+
+@dataclass(frozen=True)
 class SearchReply:
     """Ranked hits for one query."""
 
@@ -24,6 +35,8 @@ class SearchReply:
     cutoff: float | None
     total_photos: int  # searchable in the library
     milliseconds: float  # spent answering
+    chips: list[Chip]  # the query in parts, in the order they were typed
+    notes: list[str]  # what was not understood, or cannot be answered, in words
 
 
 @dataclass(frozen=True)

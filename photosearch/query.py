@@ -1,26 +1,549 @@
-"""What was typed -> Query. Pure and total: no string is an error."""
+"""What was typed -> Query. Pure and total: no string is an error.
+
+docs/query-language.md holds the grammar. In short: the text is cut into pieces
+at white space (a quotation keeps its white space), a piece is a word, a
+quotation or `key:value`, each perhaps after "-"; then words that make up a date
+are taken together, and what is left is searched by its meaning. A piece that
+looks like a filter and is none becomes words, and its token says why.
+"""
 
 from __future__ import annotations
 
+import datetime
+import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from photosearch.conditions import (
+    Condition,
+    Favourite,
+    Group,
+    InFolder,
+    NameHas,
+    OfFormat,
+    OfShape,
+    Sensitivity,
+    TakenEvery,
+    TakenIn,
+    TakenNear,
+    Written,
+)
+from photosearch.dates import MAX_WORDS, Found, find_bound, find_date, looks_like_a_date
+from photosearch.language import ENGLISH, Language
+
 MAX_QUERY_CHARS: Final = 1000
+MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
+MAX_ID: Final = (1 << 63) - 1
+NEAR_KM: Final = 10.0  # where no within: says otherwise
+MAX_NEAR_KM: Final = 20_038.0  # half way round the world
+
+TYPES: Final[dict[str, tuple[str, ...]]] = {
+    "jpeg": ("JPEG", "MPO"),  # MPO: a JPEG with further pictures behind it, as some phones write
+    "jpg": ("JPEG", "MPO"),
+    "heic": ("HEIF",),
+    "heif": ("HEIF",),
+    "png": ("PNG",),
+    "webp": ("WEBP",),
+    "avif": ("AVIF",),
+    "gif": ("GIF",),
+    "tiff": ("TIFF",),
+    "tif": ("TIFF",),
+    "bmp": ("BMP",),
+    "raw": (),
+    "video": (),
+}
+SHAPES: Final[dict[str, OfShape]] = {
+    "portrait": OfShape("portrait", "is upright"),
+    "landscape": OfShape("landscape", "is wider than high"),
+    "panorama": OfShape("panorama", "is a panorama"),
+}
+# What systems and phones call a screenshot's file, or the folder they put it in.
+SCREENSHOTS: Final = (
+    "screenshot", "screen shot", "screen_shot", "screencap", "bildschirmfoto",
+    "capture d'écran", "capture d’écran", "captura de pantalla", "captura de ecrã",
+    "captura de tela", "schermata", "schermafbeelding", "skärmavbild", "skærmbillede",
+    "skjermbilde", "zrzut ekranu", "snímek obrazovky", "снимок экрана", "スクリーンショット",
+    "屏幕截图", "屏幕快照", "截屏", "螢幕截圖", "스크린샷",
+)  # fmt: skip
+
+_PIECE: Final = re.compile(
+    r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+):)?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
+)
+_PICTURE_FILE: Final = re.compile(
+    r".+\.(?:jpe?g|png|hei[cf]|webp|avif|gif|tiff?|bmp)", re.IGNORECASE
+)
+_ISO: Final = re.compile(r"(>=|<=|>|<|=|)([0-9]{1,7})|([0-9]{1,7})(?:\.\.|-)([0-9]{1,7})")
+_POINT: Final = re.compile(r"(-?[0-9]{1,3}(?:\.[0-9]*)?),(-?[0-9]{1,3}(?:\.[0-9]*)?)")
+_DISTANCE: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(km|mi|m|)", re.IGNORECASE)
+_KM: Final = {"km": 1.0, "": 1.0, "m": 0.001, "mi": 1.609344}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A stretch of what was typed, and what it was taken for."""
+
+    kind: str  # words, name, less, exact, date, or a filter's name as before its colon
+    text: str  # as it could be typed again
+    start: int  # in characters (code points) of what was typed
+    end: int  # exclusive
+    note: str = ""  # why it is not what it looks like, or why it finds nothing
 
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for. The query language of the contract grows here."""
+    """What to look for. Equal queries find the same, however they were typed."""
 
-    text: str  # the words whose meaning is searched; "" for none
+    text: str = ""  # the words whose meaning is searched; "" for none
     like_photo_id: int | None = None  # more like this photo of the library
+    like_path: str | None = None  # or like this file, its path as it was given
+    less: tuple[str, ...] = ()  # meanings to keep away from
+    names: tuple[str, ...] = ()  # of the words, those that look like file names
+    groups: tuple[Group, ...] = ()  # each must hold
+    by_date: bool = False
+    notes: tuple[str, ...] = ()  # what the user should know about how this was understood
+    tokens: tuple[Token, ...] = field(default=(), compare=False)
+
+    @property
+    def only_names(self) -> bool:
+        """Whether every word looks like a file name."""
+        return bool(self.names) and self.text.split(" ") == list(self.names)
+
+    @property
+    def finds_nothing_by_itself(self) -> bool:
+        """Whether nothing is asked but, perhaps, an order: the newest photos answer it."""
+        asked = self.text or self.like_photo_id is not None or self.like_path is not None
+        return not (asked or self.less or self.groups)
 
 
-def parse(typed: str, *, like_photo_id: int | None = None) -> Query:
-    """Collapse white space and drop what is not text; longer input is cut at MAX_QUERY_CHARS."""
-    clean = "".join(
-        " " if unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") else char
-        for char in typed[:MAX_QUERY_CHARS]
+def parse(
+    typed: str,
+    *,
+    now: datetime.datetime,
+    like_photo_id: int | None = None,
+    language: Language = ENGLISH,
+) -> Query:
+    """Understand what was typed at `now`, a moment in the user's zone.
+
+    Longer input is cut at MAX_QUERY_CHARS. `like_photo_id` goes before any like: typed.
+    """
+    assert now.tzinfo is not None, "only an aware time says which day it is for the user"
+    clean = _clean(typed[:MAX_QUERY_CHARS])
+    draft = _Draft(_pieces(clean), language, now.date(), like_photo_id)
+    position = 0
+    while position < len(draft.pieces):
+        position += draft.take(position)
+    if len(typed) > MAX_QUERY_CHARS:
+        draft.notes.append(f"only the first {MAX_QUERY_CHARS} characters were read")
+    return draft.query()
+
+
+def render(query: Query) -> str:
+    """What could be typed to get this query again, by the same language on the same day."""
+    parts: list[str] = []
+    for number, token in enumerate(query.tokens):
+        if number and token.start > query.tokens[number - 1].end:
+            parts.append(" ")
+        parts.append(token.text)
+    return "".join(parts)
+
+
+def _clean(text: str) -> str:
+    """Character for character, so that spans stay true: no controls, one kind of white space,
+    straight quotation marks for those that keyboards put in their place."""
+    return "".join(
+        " "
+        if char.isspace() or unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn")
+        else '"'
+        if char in "“”„‟"
+        else char
+        for char in text
     )
-    return Query(" ".join(clean.split()), like_photo_id)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A word, a quotation or key:value, as typed."""
+
+    start: int
+    end: int
+    text: str
+    minus: bool
+    key: str | None
+    value: str  # without minus, key and quotation marks
+    quoted: bool
+
+    @property
+    def plain(self) -> bool:
+        return not (self.minus or self.quoted or self.key is not None)
+
+    @property
+    def open_quote(self) -> bool:
+        return not self.quoted and self.value.startswith('"')
+
+
+def _pieces(clean: str) -> list[_Piece]:
+    found: list[_Piece] = []
+    position = 0
+    while True:
+        while position < len(clean) and clean[position] == " ":
+            position += 1
+        match = _PIECE.match(clean, position)
+        if match is None:  # the end: any other character starts a bare piece
+            return found
+        minus, key, quoted, bare = match.group("minus", "key", "quoted", "bare")
+        found.append(
+            _Piece(
+                match.start(),
+                match.end(),
+                match.group(),
+                minus is not None,
+                key.lower() if key is not None else None,
+                bare if quoted is None else quoted,
+                quoted is not None,
+            )
+        )
+        position = match.end()
+
+
+class _Draft:
+    """A query while its pieces are read from left to right."""
+
+    def __init__(
+        self,
+        pieces: Sequence[_Piece],
+        language: Language,
+        today: datetime.date,
+        like_photo_id: int | None,
+    ) -> None:
+        self.pieces = pieces
+        self.notes: list[str] = []
+        self._language = language
+        self._today = today
+        self._words: list[str] = []
+        self._names: list[str] = []
+        self._less: list[str] = []
+        self._like_photo_id = like_photo_id
+        self._like_path: str | None = None
+        self._options: dict[tuple[Hashable, bool], list[Condition]] = {}
+        self._filters = 0
+        self._by_date = False
+        self._tokens: list[Token] = []
+        self._within = self._distance()
+
+    def query(self) -> Query:
+        return Query(
+            text=" ".join(self._words),
+            like_photo_id=self._like_photo_id,
+            like_path=self._like_path,
+            less=tuple(self._less),
+            names=tuple(self._names),
+            groups=tuple(
+                Group(tuple(options), negative) for (_, negative), options in self._options.items()
+            ),
+            by_date=self._by_date,
+            notes=tuple(dict.fromkeys(self.notes)),
+            tokens=tuple(self._tokens),
+        )
+
+    def take(self, position: int) -> int:
+        """Read the piece at `position`, and those that belong to it; returns how many."""
+        piece = self.pieces[position]
+        if piece.open_quote:
+            self._to_words(piece, "its quotation mark is never closed")
+        elif piece.key is not None:
+            self._take_key(piece)
+        elif piece.quoted:
+            self._take_exact(piece)
+        elif piece.minus:
+            self._take_less(piece)
+        else:
+            return self._take_plain(position)
+        return 1
+
+    # --- words ----------------------------------------------------------------------------------
+
+    def _take_plain(self, position: int) -> int:
+        piece = self.pieces[position]
+        if (used := self._take_date(position)) > 0:
+            return used
+        if looks_like_a_date(piece.value):
+            self._to_words(piece, "this is no date")
+        elif _is_file_name(piece.value):
+            self._words.append(piece.value)
+            self._names.append(piece.value)
+            self._token("name", piece)
+        else:
+            self._words.append(piece.value)
+            self._join_words(piece)
+        return 1
+
+    def _join_words(self, piece: _Piece) -> None:
+        """Words in a row are one token."""
+        last = self._tokens[-1] if self._tokens else None
+        if last is not None and last.kind == "words" and not last.note and last.end < piece.start:
+            text = f"{last.text} {piece.text}"
+            self._tokens[-1] = Token("words", text, last.start, piece.end)
+        else:
+            self._token("words", piece)
+
+    def _to_words(self, piece: _Piece, reason: str) -> None:
+        """What looks like a filter and is none."""
+        self.notes.append(f"{piece.text} is taken as words: {reason}")
+        word = piece.text.replace('"', "").strip()
+        if word:
+            self._words.append(" ".join(word.split()))
+        self._token("words", piece, reason)
+
+    def _token(self, kind: str, piece: _Piece, note: str = "") -> None:
+        self._tokens.append(Token(kind, piece.text, piece.start, piece.end, note))
+
+    def _take_less(self, piece: _Piece) -> None:
+        if piece.value[0].isdigit():
+            date = find_date([piece.value], today=self._today, language=self._language)
+            if date is not None:
+                self._add_date(piece, date, negative=True)
+                return
+        if piece.value.startswith("-"):
+            self._words.append(piece.text)
+            self._join_words(piece)
+        elif piece.value in self._less:
+            self._token("less", piece)
+        elif self._room_for(piece):
+            self._less.append(piece.value)
+            self._token("less", piece)
+
+    def _take_exact(self, piece: _Piece) -> None:
+        text = piece.value
+        if not text.strip():
+            self._token("words", piece, "there is nothing between the quotation marks")
+            return
+        self._add(piece, "exact", NameHas(text, ""), group=("exact", text))
+
+    # --- dates ----------------------------------------------------------------------------------
+
+    def _take_date(self, position: int) -> int:
+        """Read a date from the pieces at `position`; returns how many, 0 where there is none."""
+        words: list[str] = []
+        for piece in self.pieces[position : position + MAX_WORDS]:
+            if not piece.plain or piece.open_quote:
+                break
+            words.append(piece.value.lower())
+        found = find_date(words, today=self._today, language=self._language)
+        if found is None:
+            return 0
+        used = self.pieces[position : position + found.words]
+        text = " ".join(part.text for part in used)
+        whole = _Piece(used[0].start, used[-1].end, text, False, None, text, False)
+        self._add_date(whole, found, negative=False)
+        return found.words
+
+    def _add_date(self, piece: _Piece, date: Found, *, negative: bool) -> None:
+        if self._room_for(piece, len(date.conditions)):
+            for condition in date.conditions:
+                self._put(_date_group(condition, date.bounds), negative, condition)
+            self._token("date", piece)
+
+    # --- key:value ------------------------------------------------------------------------------
+
+    def _take_key(self, piece: _Piece) -> None:
+        key = self._language.keys.get(piece.key or "")
+        if key is None:
+            self._to_words(piece, f"there is no filter {piece.key}:")
+        elif key in ("like", "sort", "within"):
+            if piece.minus:
+                self._to_words(piece, f"{key}: cannot be excluded")
+            elif key == "like":
+                self._take_like(piece)
+            elif key == "sort":
+                self._take_sort(piece)
+            else:
+                self._take_within(piece)
+        elif key in ("before", "after"):
+            self._take_bound(key, piece)
+        else:
+            self._take_filter(key, piece)
+
+    def _take_like(self, piece: _Piece) -> None:
+        value = piece.value.strip()
+        if self._like_photo_id is not None or self._like_path is not None:
+            self._to_words(piece, "only one photo can be the example")
+        elif value.isascii() and value.isdigit():
+            if len(value) > 19 or not 1 <= int(value) <= MAX_ID:
+                self._to_words(piece, "no photo has this number")
+                return
+            self._like_photo_id = int(value)
+            self._token("like", piece)
+        elif value:
+            self._like_path = value
+            self._token("like", piece)
+        else:
+            self._to_words(piece, "like: needs a photo")
+
+    def _take_sort(self, piece: _Piece) -> None:
+        if self._language.sorts.get(piece.value.lower()) is None:
+            self._to_words(piece, "results can be sorted by date only")
+            return
+        self._by_date = True
+        self._token("sort", piece)
+
+    def _take_within(self, piece: _Piece) -> None:
+        if self._within is None or self._within[0] is not piece:
+            self._to_words(piece, "within: needs one distance, as 20km, and a near: beside it")
+            return
+        self._token("within", piece)
+
+    def _distance(self) -> tuple[_Piece, float] | None:
+        """The first good within:, if there is a good near: for it."""
+        keys = [(self._language.keys.get(piece.key or ""), piece) for piece in self.pieces]
+        if not any(key == "near" and _place(piece.value) is not None for key, piece in keys):
+            return None
+        for key, piece in keys:
+            if key == "within" and not piece.minus:
+                found = _DISTANCE.fullmatch(piece.value.replace(" ", ""))
+                distance = float(found[1]) * _KM[found[2].lower()] if found is not None else 0.0
+                if 0 < distance <= MAX_NEAR_KM:
+                    return piece, distance
+        return None
+
+    def _take_bound(self, key: str, piece: _Piece) -> None:
+        condition = find_bound(key, piece.value, today=self._today, language=self._language)
+        if condition is None:
+            self._to_words(piece, f"{key}: needs a date, as 2019 or 2019-07-14")
+        else:
+            self._add(piece, key, condition, group=condition)
+
+    def _take_filter(self, key: str, piece: _Piece) -> None:
+        value = " ".join(piece.value.split())
+        conditions, problem = self._conditions(key, value)
+        if problem:
+            self._to_words(piece, problem)
+            return
+        if not self._room_for(piece):
+            return
+        group: Hashable = (key, value.lower()) if key == "is" else key
+        for condition in conditions:
+            self._put(group, piece.minus, condition)
+        missing = _not_known(key, value, conditions[0])
+        if missing:
+            missing += ", so it leaves none out" if piece.minus else ", so it finds none"
+            self.notes.append(missing)
+        self._token(key, piece, missing)
+
+    def _conditions(self, key: str, value: str) -> tuple[tuple[Condition, ...], str]:
+        """(the options of a filter, "") or ((), what is wrong with it)."""
+        if not value:
+            return (), f"{key}: needs a value"
+        match key:
+            case "in":
+                return _in_folder(value)
+            case "type":
+                formats = TYPES.get(value.lower())
+                if formats is None:
+                    return (), f"type: knows {', '.join(TYPES)}"
+                return (OfFormat(formats, f"is a {value.upper()}"),), ""
+            case "is":
+                return self._is(value)
+            case "iso":
+                return _iso(value)
+            case "near":
+                place = _place(value)
+                if place is None:
+                    return (), "near: needs a place, as Lyon or 45.76,4.84"
+                within = NEAR_KM if self._within is None else self._within[1]
+                return (TakenNear(place, within, f"taken near {value}"),), ""
+            case "camera":
+                return (Written("camera", value, f"taken with {value}"),), ""
+            case _:
+                assert key == "lens", key
+                return (Written("lens", value, f"taken through {value}"),), ""
+
+    def _is(self, value: str) -> tuple[tuple[Condition, ...], str]:
+        kind = self._language.kinds.get(value.lower())
+        if kind is None:
+            return (), f"is: knows {', '.join(dict.fromkeys(self._language.kinds.values()))}"
+        if kind == "favourite":
+            return (Favourite("is a favourite"),), ""
+        if kind == "screenshot":
+            return tuple(NameHas(name, "is a screenshot") for name in SCREENSHOTS), ""
+        return (SHAPES[kind],), ""
+
+    # --- what is collected ----------------------------------------------------------------------
+
+    def _add(self, piece: _Piece, kind: str, condition: Condition, *, group: Hashable) -> None:
+        if self._room_for(piece):
+            self._put(group, piece.minus, condition)
+            self._token(kind, piece)
+
+    def _put(self, group: Hashable, negative: bool, condition: Condition) -> None:
+        options = self._options.setdefault((group, negative), [])
+        if condition not in options:
+            options.append(condition)
+
+    def _room_for(self, piece: _Piece, count: int = 1) -> bool:
+        """Whether there may be one more filter; where not, the piece becomes words."""
+        if self._filters + count > MAX_FILTERS:
+            self._to_words(piece, f"more than {MAX_FILTERS} filters")
+            return False
+        self._filters += count
+        return True
+
+
+def _is_file_name(word: str) -> bool:
+    """IMG_1, DSC00123, beach.jpg; not 3d, mp3 or covid19."""
+    digits = sum(char in "0123456789" for char in word)
+    named = digits >= 3 and any(char.isalpha() for char in word)
+    return named or (digits > 0 and "_" in word) or _PICTURE_FILE.fullmatch(word) is not None
+
+
+def _date_group(condition: TakenIn | TakenEvery, bounds: bool) -> Hashable:
+    """Dates of one kind widen each other, "2018 2019"; of two kinds they narrow, "sunday 2019"."""
+    if isinstance(condition, TakenIn):
+        return condition if bounds else "date"
+    return "weekday" if condition.weekday is not None else "month"
+
+
+def _in_folder(value: str) -> tuple[tuple[Condition, ...], str]:
+    parts = tuple(part for part in value.replace("\\", "/").split("/") if part not in ("", "."))
+    if not parts or ".." in parts:
+        return (), "in: needs a folder, as holidays/2019"
+    return (InFolder(parts, f"in {'/'.join(parts)}"),), ""
+
+
+def _iso(value: str) -> tuple[tuple[Condition, ...], str]:
+    found = _ISO.fullmatch(value.replace(" ", ""))
+    if found is None:
+        return (), "iso: needs a number, as 800, >800 or 100..400"
+    sign, one, low, high = found.groups()
+    if one is None:
+        first, last = sorted((int(low), int(high)))
+        return (Sensitivity(first, last, f"taken at ISO {first} to {last}"),), ""
+    number = int(one)
+    lows = {">": number + 1, ">=": number, "=": number, "": number}
+    highs = {"<": number - 1, "<=": number, "=": number, "": number}
+    label = f"taken at ISO {sign.lstrip('=')}{number}"
+    return (Sensitivity(lows.get(sign), highs.get(sign), label),), ""
+
+
+def _place(value: str) -> str | tuple[float, float] | None:
+    """A place's name, or its latitude and longitude; None for a point off the globe."""
+    value = " ".join(value.split())
+    found = _POINT.fullmatch(value.replace(" ", ""))
+    if found is None:
+        return value if any(char.isalpha() for char in value) else None
+    latitude, longitude = float(found[1]), float(found[2])
+    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
+
+
+def _not_known(key: str, value: str, condition: Condition) -> str:
+    """What to say of a filter on something we do not store yet; "" for the others."""
+    match condition:
+        case Written() | Sensitivity() | TakenNear():
+            return f"{key}: is not known for these photos yet"
+        case Favourite():
+            return "photos cannot be marked as favourites yet"
+        case OfFormat(formats=()):
+            return f"{value.lower()} files are not searched yet"
+        case _:
+            return ""

@@ -43,7 +43,7 @@ class Recipe:
     class_share: float = 0.5
     class_temperature: float = 1.5
     gate_start: float = 0.15
-    cutoff_z: float = 1.25  # measured: docs/experiments.md
+    cutoff_z: float = 1.5  # measured: docs/experiments.md
 
     # Heads
     epochs: int = 120  # over the photos, each with one of its captions

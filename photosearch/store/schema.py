@@ -102,7 +102,42 @@ def m002_graphs(db: Connection) -> None:
     )
 
 
-MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (m001_first_light, m002_graphs)
+def m003_names(db: Connection) -> None:
+    """Find text inside paths, and photos by their date.
+
+    Trigrams find any three characters wherever they stand, in every script. The
+    index keeps no copy of the paths: it reads them through the view, where each
+    begins with "/", so that a folder is "/name/" at every depth. Bytes that are
+    not UTF-8 pass the cast as they are, and FTS5 reads each as U+FFFD. The
+    triggers keep the two in step whoever writes, a root's ON DELETE CASCADE too.
+    """
+    db.execute(
+        "CREATE VIEW location_paths AS SELECT id, '/' || CAST(path AS TEXT) AS path FROM locations"
+    )
+    db.execute(
+        "CREATE VIRTUAL TABLE location_names USING fts5("
+        "path, content = 'location_paths', content_rowid = 'id', tokenize = 'trigram')"
+    )
+    add = "INSERT INTO location_names (rowid, path) VALUES (new.id, '/' || CAST(new.path AS TEXT));"
+    drop = (
+        "INSERT INTO location_names (location_names, rowid, path)"
+        " VALUES ('delete', old.id, '/' || CAST(old.path AS TEXT));"
+    )
+    db.execute(f"CREATE TRIGGER location_added AFTER INSERT ON locations BEGIN {add} END")
+    db.execute(f"CREATE TRIGGER location_dropped AFTER DELETE ON locations BEGIN {drop} END")
+    db.execute(
+        "CREATE TRIGGER location_renamed AFTER UPDATE OF id, path ON locations"
+        f" WHEN old.id != new.id OR old.path != new.path BEGIN {drop} {add} END"
+    )
+    db.execute("INSERT INTO location_names (location_names) VALUES ('rebuild')")
+    db.execute("CREATE INDEX photos_taken ON photos(taken)")
+
+
+MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
+    m001_first_light,
+    m002_graphs,
+    m003_names,
+)
 
 
 def migrate(db: Connection, file: Path) -> None:

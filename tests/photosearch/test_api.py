@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -280,6 +281,37 @@ def test_paths_that_are_not_utf8_do_not_break_the_answers_they_are_in(desk: Desk
 
 def test_the_pages_files_are_asked_for_again_after_an_upgrade(desk: Desk) -> None:
     assert desk.client.get("/static/index.html").headers["cache-control"] == "no-cache"
+
+
+def test_search_answers_how_it_understood_the_query(desk: Desk) -> None:
+    typed = 'a 🐈 "1.jpg" camera:x foo:bar'
+    found = desk.get(f"/search?q={quote(typed)}").json()
+    assert [(chip["kind"], chip["text"]) for chip in found["chips"]] == [
+        ("words", "a 🐈"), ("exact", '"1.jpg"'), ("camera", "camera:x"), ("words", "foo:bar"),
+    ]  # fmt: skip
+    for chip in found["chips"]:
+        assert typed[chip["start"] : chip["end"]] == chip["text"]
+    assert [bool(chip["note"]) for chip in found["chips"]] == [False, False, True, True]
+    assert found["hits"] == []
+    assert found["notes"] == [chip["note"] for chip in found["chips"][2:3]] + [
+        "foo:bar is taken as words: there is no filter foo:"
+    ]
+
+
+def test_filters_and_examples_work_by_http(desk: Desk) -> None:
+    photo_id = desk.photo_id("1.jpg")
+    (only,) = desk.get("/search?q=%221.jpg%22").json()["hits"]
+    assert only["photo_id"] == photo_id
+    assert only["why"] == ["file name has 1.jpg"]
+    by_id = desk.get(f"/search?q=like:{photo_id}").json()
+    assert by_id["hits"] == desk.get(f"/search?like={photo_id}").json()["hits"]
+    assert len(by_id["hits"]) == 5
+    by_path = desk.get("/search?q=like:./1.jpg").json()
+    assert by_path["hits"] == by_id["hits"]
+    gone = desk.get("/search?q=like:/etc/passwd").json()
+    assert gone["hits"] == []
+    assert "not in the library" in gone["notes"][0]
+    assert len(desk.get("/search?q=sort:date").json()["hits"]) == 6
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,27 @@ def test_search_like_a_photo(painted_disk: Program) -> None:
     assert "cannot be used as an example" in done.stderr
 
 
+def test_search_understands_filters_and_says_what_it_did_not(painted_disk: Program) -> None:
+    painted_disk.write("trips/green2.jpg", painted("green", seed=7))
+    painted_disk.index()
+    assert painted_disk.find('"red.jpg"') == ["red.jpg"]
+    assert painted_disk.find("in:trips") == ["green2.jpg"]
+    assert painted_disk.find("green in:trips") == ["green2.jpg"]
+    done = painted_disk.run("search", "red camera:x", check=1)
+    assert done.stdout == ""
+    assert "camera: is not known for these photos yet" in done.stderr
+    done = painted_disk.run("search", "red foo:bar", "-n", "1")
+    assert done.stdout.rstrip().endswith("red.jpg")
+    assert "there is no filter foo:" in done.stderr
+    done = painted_disk.run("search", "--", "-red")
+    assert "red.jpg" not in done.stdout
+    example = painted_disk.write("../an example.jpg", painted("blue", seed=5))
+    done = painted_disk.run("search", 'like:"./an example.jpg"', "-n", "1", cwd=example.parent)
+    assert done.stdout.rstrip().endswith("blue.jpg")
+    done = painted_disk.run("search", "like:./nowhere.jpg", check=3)
+    assert "cannot be used as an example" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
