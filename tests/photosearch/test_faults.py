@@ -625,6 +625,29 @@ def test_a_library_with_a_damaged_graph_answers_exactly_at_once(
 
 
 @needs_hnswlib
+def test_a_new_graph_is_kept_at_once_however_large_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old one is kept again only after changes to a tenth of the library."""
+    monkeypatch.setattr("photosearch.library.SAVE_GRAPH_AFTER", 3)
+    library = open_library(tmp_path / "library.db", graph_from=0)
+    kept = "SELECT max(id) FROM graphs WHERE ready = 1"
+    seen = []
+    for start, end in ((0, 300), (300, 310), (310, 400)):
+        library.commit(batch(library, range(start, end)), now_ns=1)
+        while library.tend_graph(threads=1):
+            pass
+        seen.append(library._db.execute(kept).fetchone()[0])
+    assert seen == [1, 1, 2]
+    root_id = library.add_root("/other").root_id
+    library.forget_root(root_id, now_ns=2)
+    assert library._db.execute(kept).fetchone() == (None,)
+    library.tend_graph(threads=1)
+    assert library._db.execute(kept).fetchone()[0] == 3
+    library.close()
+
+
+@needs_hnswlib
 def test_recall_holds_through_ten_times_its_size_in_churn() -> None:
     """Ten full turnovers, tended in between: as good as a graph built afresh."""
     rnd = np.random.default_rng(0)
