@@ -550,6 +550,11 @@ def test_a_stale_graph_is_brought_up_to_date(graph: tuple[Ids, Matrix, bytes]) -
         graph_from_bytes=0,
     )
     assert index.load_graph(packed)
+    graph_now = index._graph
+    assert isinstance(graph_now, HnswGraph)
+    near = graph_now.candidates(rows[0], 800)  # rows[0] is gone: it must not even be proposed
+    assert near is not None
+    assert set(near.tolist()) <= set(ids[left].tolist())
     for query in unit_rows(20, 7):
         np.testing.assert_array_equal(index.search(query, 10)[0], index.exact.search(query, 10)[0])
     assert set(index.search(rows[0], 800)[0].tolist()) <= set(index.exact.ids().tolist())
