@@ -319,8 +319,9 @@ def graph(rows: Matrix, texts: Matrix, images: Matrix, one_pass: float) -> None:
     fresh = Index(ids, vectors, graph_from_bytes=0)
     taken, cpu, _ = seconds(lambda: fresh.load_graph(kept))
     say(what="graph load with its checks", photos=count, cpu_s=cpu, taken=taken)
-    for ef in (160, 320, 640, 1280):
-        hnsw.EF_SEARCH = ef  # type: ignore[misc]
+    queries_of(f"hnsw ef {hnsw.ef_search(count)}, ours", index, texts, images, one_pass)
+    for ef in (160, 320, 640, 1280, 2560, 5120):
+        hnsw.EF_SEARCH_MIN = hnsw.EF_SEARCH_MAX = ef  # type: ignore[misc]
         queries_of(f"hnsw ef {ef}", index, texts, images, one_pass)
     start = iter(range(count + 1, count + 10**6))
     say(what="index add", photos=count, cpu_ms=cpu_ms(lambda i: index.add(next(start), images[i])))

@@ -28,7 +28,7 @@ TEXTS: Final = (
     "a child playing", "a city at night", "flowers in a garden", "a plate of food",
 )  # fmt: skip
 PHOTO_QUERIES: Final = 24
-MIN_RECALL: Final = 0.95
+MIN_RECALL: Final = 0.9
 WATCH_SHARE: Final = 0.9  # of the system's watches; beyond it the next new folder may not fit
 FREE_BYTES: Final = 512 << 20
 INOTIFY_LIMIT: Final = Path("/proc/sys/fs/inotify/max_user_watches")

@@ -253,6 +253,7 @@ class Library:
         self.dim = dim
         self._unsaved = 0  # index changes since the graph was saved
         self._graph_kept = True  # until looked for: a graph may lie in the file
+        self._graphs_kept = 0  # of those built, up to which
         self._rested = False  # nothing was written since the WAL was emptied
         with named_damage(file):
             self._db = open_writer(file)
@@ -414,7 +415,7 @@ class Library:
                 orphans = held - photos.existing(self._db, held)
             self._follow(held, orphans)
             self._graph_kept = False
-            self._unsaved = max(self._unsaved, SAVE_GRAPH_AFTER)
+            self._graphs_kept = -1  # what is left of it is kept anew
             self._rested = checkpoint(self._db)
         return len(gone)
 
@@ -445,11 +446,11 @@ class Library:
             if kept is not None and self.index.load_graph(kept):
                 return True
         if self.index.tend(threads=threads):
-            self._unsaved = max(self._unsaved, SAVE_GRAPH_AFTER)
             return True
-        if self._unsaved < max(SAVE_GRAPH_AFTER, len(self.index) // 10):
+        new = self.index.graphs_built > self._graphs_kept
+        if not new and self._unsaved < max(SAVE_GRAPH_AFTER, len(self.index) // 10):
             return False
-        self._unsaved = 0
+        self._graphs_kept, self._unsaved = self.index.graphs_built, 0
         saved = self.index.graph_bytes()
         if saved is not None:
             with named_damage(self.file):

@@ -23,7 +23,11 @@ from photosearch.types import Ids, Matrix, Vector
 
 M: Final = 16  # links a node above layer 0; twice that on it
 EF_CONSTRUCTION: Final = 200
-EF_SEARCH: Final = 640  # text queries lie off the photos' manifold and need a wide beam
+# Text queries lie off the photos' manifold and need a beam that widens with the library:
+# with 640, recall@10 is .997 at 10,000 photos, .95 at 100,000 and .78 at a million.
+EF_SEARCH_MIN: Final = 640
+EF_SEARCH_MAX: Final = 6400
+EF_PHOTOS: Final = 78  # photos for each place in the beam: 1280 places at 100,000
 SEED: Final = 100
 GROW: Final = 1.25
 LIVE: Final = 1
@@ -34,6 +38,11 @@ DEAD: Final = 2
 def available() -> bool:
     """Whether a build of hnswlib is installed."""
     return importlib.util.find_spec("hnswlib") is not None
+
+
+def ef_search(nodes: int) -> int:
+    """How wide to search a graph of so many nodes."""
+    return min(EF_SEARCH_MAX, max(EF_SEARCH_MIN, nodes // EF_PHOTOS))
 
 
 def spare_words() -> int:
@@ -128,8 +137,8 @@ class HnswGraph:
         k = min(k, self.live_count)
         if k == 0:
             return np.empty(0, np.int64)
-        # Marked nodes take places in the beam; widen it by as many as we would lose.
-        self._graph.set_ef(max(EF_SEARCH, 2 * k))
+        # Marked nodes take places in the beam too.
+        self._graph.set_ef(max(ef_search(self.live_count + self.dead_count), 2 * k))
         try:
             labels, _ = self._graph.knn_query(query[None, :], k=k)
         except RuntimeError:  # "cannot return the results": fewer than k within reach

@@ -397,7 +397,7 @@ def test_a_path_is_one_argument_on_every_system(platform: str, first: str) -> No
 def test_status_counts_what_there_is(desk: Desk) -> None:
     status = desk.get("/status").json()
     assert (status["photos"], status["searchable"], status["failed"]) == (6, 6, 1)
-    assert status["libraries"] == [{"path": str(desk.bench.disk), "offline": False}]
+    assert status["libraries"] == [{"path": str(desk.bench.disk), "offline": False, "id": 1}]
     assert status["index"] == "exact"
     (bad,) = desk.get("/rejected").json()
     assert bad["path"].endswith("bad.jpg")

@@ -550,6 +550,11 @@ def test_a_stale_graph_is_brought_up_to_date(graph: tuple[Ids, Matrix, bytes]) -
         graph_from_bytes=0,
     )
     assert index.load_graph(packed)
+    graph_now = index._graph
+    assert isinstance(graph_now, HnswGraph)
+    near = graph_now.candidates(rows[0], 800)  # rows[0] is gone: it must not even be proposed
+    assert near is not None
+    assert set(near.tolist()) <= set(ids[left].tolist())
     for query in unit_rows(20, 7):
         np.testing.assert_array_equal(index.search(query, 10)[0], index.exact.search(query, 10)[0])
     assert set(index.search(rows[0], 800)[0].tolist()) <= set(index.exact.ids().tolist())
@@ -622,6 +627,29 @@ def test_a_library_with_a_damaged_graph_answers_exactly_at_once(
     assert again.index.kind == "hnsw"
     assert again.index.search(query, 10)[0].tolist() == exact
     again.close()
+
+
+@needs_hnswlib
+def test_a_new_graph_is_kept_at_once_however_large_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old one is kept again only after changes to a tenth of the library."""
+    monkeypatch.setattr("photosearch.library.SAVE_GRAPH_AFTER", 3)
+    library = open_library(tmp_path / "library.db", graph_from=0)
+    kept = "SELECT max(id) FROM graphs WHERE ready = 1"
+    seen = []
+    for start, end in ((0, 300), (300, 310), (310, 400)):
+        library.commit(batch(library, range(start, end)), now_ns=1)
+        while library.tend_graph(threads=1):
+            pass
+        seen.append(library._db.execute(kept).fetchone()[0])
+    assert seen == [1, 1, 2]
+    root_id = library.add_root("/other").root_id
+    library.forget_root(root_id, now_ns=2)
+    assert library._db.execute(kept).fetchone() == (None,)
+    library.tend_graph(threads=1)
+    assert library._db.execute(kept).fetchone()[0] == 3
+    library.close()
 
 
 @needs_hnswlib

@@ -41,6 +41,15 @@ def test_asking_for_more_than_there_is_gives_all() -> None:
     assert len(ExactIndex(np.empty(0, np.int64), unit_rows(0)).search(unit_rows(1)[0], 5)[0]) == 0
 
 
+def test_a_filter_may_be_unsorted_repeat_itself_and_name_strangers() -> None:
+    rows = unit_rows(9)
+    index = Index(np.arange(9), rows)
+    for others in ([], [100, -5, 1 << 40]):
+        ids, scores = index.search(rows[7], 9, allowed=np.asarray([7, 2, 7, *others, 2, 5]))
+        assert sorted(ids.tolist()) == [2, 5, 7]
+        np.testing.assert_allclose(scores, rows[ids] @ rows[7], atol=1e-6)
+
+
 class IndexMachine(RuleBasedStateMachine):
     """Whatever is added and removed, a search is what a sort of a dict says."""
 
@@ -82,6 +91,7 @@ class IndexMachine(RuleBasedStateMachine):
     def sound(self) -> None:
         self.index.exact.check()
         assert len(self.index) == len(self.model)
+        assert self.index._tail <= set(self.model)
 
 
 class GraphMachine(IndexMachine):

@@ -1,0 +1,85 @@
+# ruff: noqa: E501
+"""Plant one bug at a time and see that a test fails.
+
+    python benchmarks/mutants.py
+
+Each line of MUTANTS breaks one invariant of the index or the store. A mutant that
+survives its tests is printed, and the exit code is 1. Works on a copy of the tree.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+INDEX, FAULTS, DOCTOR = (f"tests/photosearch/test_{n}.py" for n in ("index", "faults", "doctor"))
+
+MUTANTS = (  # one a line, whatever its length
+    # file, what stands there, what is planted, the tests that must notice
+    ("index/exact.py", "self._rows[last] = 0.0", "pass", INDEX),
+    ("index/exact.py", "self._row_at[moved] = row + 1", "pass", INDEX),
+    ("index/exact.py", "self._row_at[photo_id] = 0", "pass", INDEX),
+    ("index/exact.py", "wanted, rows = wanted[rows > 0], rows[rows > 0]", "pass", INDEX),
+    ("index/exact.py", "wanted = np.unique(wanted)", "pass", INDEX),
+    ("index/exact.py", "return everything[rows]", "return everything[: len(rows)]", INDEX),
+    ("index/links.py", "self.links.max(initial=0)) < n", "self.links.max(initial=0)) <= n", FAULTS),
+    ("index/links.py", "targets.max(initial=0)) < n", "targets.max(initial=0)) >= 0", FAULTS),
+    ("index/links.py", "reached = levels[targets] >= ", "reached = levels[targets] + 9 >= ", FAULTS),
+    ("index/links.py", "len(np.unique(self.labels)) == n", "n > 0", FAULTS),
+    ("index/links.py", 'nodes["deleted"] = dead[part]', "pass", FAULTS),
+    ("index/neighbours.py", "if recall < MIN_RECALL:", "if recall < 0:", FAULTS),
+    ("index/neighbours.py", "self._tail.discard(photo_id)", "pass", INDEX),
+    ("index/neighbours.py", "tail = set(ids[~graph.holds(ids)].tolist())", "tail = set()", FAULTS),
+    ("index/hnsw.py", "self._graph.unmark_deleted(int(photo_id))", "pass", FAULTS),
+    ("store/graphs.py", "hashlib.sha256(graph).digest() != digest", "False", FAULTS),
+    ("store/graphs.py", "AND ready = 1", "", FAULTS),
+    ("store/connection.py", "secure_delete = ON", "secure_delete = OFF", DOCTOR),
+    ("store/connection.py", "wal_checkpoint(TRUNCATE)", "wal_checkpoint(PASSIVE)", FAULTS),
+    ("store/connection.py", "PRAGMA busy_timeout = 0", "PRAGMA busy_timeout = 200", FAULTS),
+    ("store/connection.py", "source.backup(copy, pages=-1)", "source.backup(copy, pages=1)", FAULTS),
+    ("store/photos.py", "(found, vectors) if sound.all()", "(found, vectors) if True", DOCTOR),
+    ("library.py", "self._drop_unsound()\n", "pass\n", DOCTOR),
+    ("library.py", "graphs.drop_graphs(self._db, self._space_id)", "pass", FAULTS),
+    ("library.py", "self._rested = checkpoint(self._db)\n        return len(gone)",
+     "self._rested = True\n        return len(gone)", DOCTOR),
+    ("library.py", "self.index.remove(photo_id)", "pass", FAULTS),
+)  # fmt: skip
+
+
+def survives(copy: Path, file: str, old: str, new: str, tests: str) -> bool | None:
+    """Whether the tests still pass with the bug; None where the code has moved on."""
+    path = copy / "photosearch" / file
+    source = path.read_text(encoding="utf-8")
+    if old not in source:
+        return None
+    path.write_text(source.replace(old, new, 1), encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
+        deselect = ["-k", "not kill_9 and not daemon and not alone"]
+        done = subprocess.run([*command, *deselect], cwd=copy, capture_output=True, timeout=300)
+        return done.returncode == 0
+    finally:
+        path.write_text(source, encoding="utf-8")
+
+
+def main() -> int:
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        leave = shutil.ignore_patterns(".git", ".venv*", "models", "__pycache__", ".mypy_cache")
+        shutil.copytree(CHECKOUT, copy, ignore=leave)
+        for file, old, new, tests in MUTANTS:
+            found = survives(copy, file, old, new, tests)
+            if found is not False:
+                missed += 1
+                print(f"{'survived' if found else 'not found'}: {file}: {old!r} -> {new!r}")
+    print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} planted bugs were noticed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
