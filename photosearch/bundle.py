@@ -261,7 +261,8 @@ def sha256_of(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs with the vectors that eager PyTorch gave for them when the bundle was made."""
+    """Inputs with the vectors that the bundle's own encoders gave for them when it was made, after
+    they had been compared with eager PyTorch."""
 
     texts: tuple[str, ...]
     text_tokens: tuple[tuple[int, ...], ...]  # what the tokenizer must give for `texts`

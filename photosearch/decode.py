@@ -126,7 +126,10 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     _lower_priority()
     _cap_memory(memory_bytes)
     Image.preinit()
-    pipe.send(READY)
+    try:
+        pipe.send(READY)
+    except OSError:  # the parent ended while we started
+        return
     while True:
         try:
             task = pipe.recv()

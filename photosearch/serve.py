@@ -28,6 +28,7 @@ from photosearch.settings import Settings
 
 DEFAULT_PORT: Final = 48620  # so that a bookmark keeps working; another if it is taken
 LOG_BYTES: Final = 2 << 20
+BACKLOG: Final = 128
 MAX_WORKERS: Final = 8  # requests answered at once; each holds a database connection
 
 
@@ -72,6 +73,7 @@ def listen(port: int | None) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", candidate))
+            listener.listen(BACKLOG)  # at once: two daemons may bind a port, one can listen
             return listener
         except (OSError, OverflowError) as error:
             listener.close()

@@ -3,7 +3,7 @@
     python -m models.train models/recipes/first_light.py
 
 Two CPU cores, no GPU: about 15 minutes for features on the first run (cached), then
-2 minutes of training. Expect text->image R@1 of about 31.5 and R@10 of about 77 on the
+2 minutes of training. Expect text->image R@1 of about 30 and R@10 of about 76 on the
 500 held-out photos; docs/experiments.md has the table.
 """
 
