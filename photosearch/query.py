@@ -16,57 +16,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from photosearch.conditions import (
-    Condition,
-    Favourite,
-    Group,
-    InFolder,
-    NameHas,
-    OfFormat,
-    OfShape,
-    Sensitivity,
-    TakenEvery,
-    TakenIn,
-    TakenNear,
-    Written,
-)
+from photosearch.conditions import Condition, Group, NameHas, TakenEvery, TakenIn
 from photosearch.dates import MAX_WORDS, Found, find_bound, find_date, looks_like_a_date
 from photosearch.language import ENGLISH, Language
+from photosearch.values import conditions_of, find_distance_km, find_place, not_known
 
 MAX_QUERY_CHARS: Final = 1000
 MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
 MAX_ID: Final = (1 << 63) - 1
-NEAR_KM: Final = 10.0  # where no within: says otherwise
-MAX_NEAR_KM: Final = 20_038.0  # half way round the world
-
-TYPES: Final[dict[str, tuple[str, ...]]] = {
-    "jpeg": ("JPEG", "MPO"),  # MPO: a JPEG with further pictures behind it, as some phones write
-    "jpg": ("JPEG", "MPO"),
-    "heic": ("HEIF",),
-    "heif": ("HEIF",),
-    "png": ("PNG",),
-    "webp": ("WEBP",),
-    "avif": ("AVIF",),
-    "gif": ("GIF",),
-    "tiff": ("TIFF",),
-    "tif": ("TIFF",),
-    "bmp": ("BMP",),
-    "raw": (),
-    "video": (),
-}
-SHAPES: Final[dict[str, OfShape]] = {
-    "portrait": OfShape("portrait", "is upright"),
-    "landscape": OfShape("landscape", "is wider than high"),
-    "panorama": OfShape("panorama", "is a panorama"),
-}
-# What systems and phones call a screenshot's file, or the folder they put it in.
-SCREENSHOTS: Final = (
-    "screenshot", "screen shot", "screen_shot", "screencap", "bildschirmfoto",
-    "capture d'écran", "capture d’écran", "captura de pantalla", "captura de ecrã",
-    "captura de tela", "schermata", "schermafbeelding", "skärmavbild", "skærmbillede",
-    "skjermbilde", "zrzut ekranu", "snímek obrazovky", "снимок экрана", "スクリーンショット",
-    "屏幕截图", "屏幕快照", "截屏", "螢幕截圖", "스크린샷",
-)  # fmt: skip
 
 _PIECE: Final = re.compile(
     r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+):)?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
@@ -74,10 +31,6 @@ _PIECE: Final = re.compile(
 _PICTURE_FILE: Final = re.compile(
     r".+\.(?:jpe?g|png|hei[cf]|webp|avif|gif|tiff?|bmp)", re.IGNORECASE
 )
-_ISO: Final = re.compile(r"(>=|<=|>|<|=|)([0-9]{1,7})|([0-9]{1,7})(?:\.\.|-)([0-9]{1,7})")
-_POINT: Final = re.compile(r"(-?[0-9]{1,3}(?:\.[0-9]*)?),(-?[0-9]{1,3}(?:\.[0-9]*)?)")
-_DISTANCE: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(km|mi|m|)", re.IGNORECASE)
-_KM: Final = {"km": 1.0, "": 1.0, "m": 0.001, "mi": 1.609344}
 
 
 @dataclass(frozen=True)
@@ -397,13 +350,12 @@ class _Draft:
     def _distance(self) -> tuple[_Piece, float] | None:
         """The first good within:, if there is a good near: for it."""
         keys = [(self._language.keys.get(piece.key or ""), piece) for piece in self.pieces]
-        if not any(key == "near" and _place(piece.value) is not None for key, piece in keys):
+        if not any(key == "near" and find_place(piece.value) is not None for key, piece in keys):
             return None
         for key, piece in keys:
             if key == "within" and not piece.minus:
-                found = _DISTANCE.fullmatch(piece.value.replace(" ", ""))
-                distance = float(found[1]) * _KM[found[2].lower()] if found is not None else 0.0
-                if 0 < distance <= MAX_NEAR_KM:
+                distance = find_distance_km(piece.value)
+                if distance is not None:
                     return piece, distance
         return None
 
@@ -416,7 +368,8 @@ class _Draft:
 
     def _take_filter(self, key: str, piece: _Piece) -> None:
         value = " ".join(piece.value.split())
-        conditions, problem = self._conditions(key, value)
+        within = None if self._within is None else self._within[1]
+        conditions, problem = conditions_of(key, value, within, self._language)
         if problem:
             self._to_words(piece, problem)
             return
@@ -425,49 +378,11 @@ class _Draft:
         group: Hashable = (key, value.lower()) if key == "is" else key
         for condition in conditions:
             self._put(group, piece.minus, condition)
-        missing = _not_known(key, value, conditions[0])
+        missing = not_known(key, value, conditions[0])
         if missing:
             missing += ", so it leaves none out" if piece.minus else ", so it finds none"
             self.notes.append(missing)
         self._token(key, piece, missing)
-
-    def _conditions(self, key: str, value: str) -> tuple[tuple[Condition, ...], str]:
-        """(the options of a filter, "") or ((), what is wrong with it)."""
-        if not value:
-            return (), f"{key}: needs a value"
-        match key:
-            case "in":
-                return _in_folder(value)
-            case "type":
-                formats = TYPES.get(value.lower())
-                if formats is None:
-                    return (), f"type: knows {', '.join(TYPES)}"
-                return (OfFormat(formats, f"is a {value.upper()}"),), ""
-            case "is":
-                return self._is(value)
-            case "iso":
-                return _iso(value)
-            case "near":
-                place = _place(value)
-                if place is None:
-                    return (), "near: needs a place, as Lyon or 45.76,4.84"
-                within = NEAR_KM if self._within is None else self._within[1]
-                return (TakenNear(place, within, f"taken near {value}"),), ""
-            case "camera":
-                return (Written("camera", value, f"taken with {value}"),), ""
-            case _:
-                assert key == "lens", key
-                return (Written("lens", value, f"taken through {value}"),), ""
-
-    def _is(self, value: str) -> tuple[tuple[Condition, ...], str]:
-        kind = self._language.kinds.get(value.lower())
-        if kind is None:
-            return (), f"is: knows {', '.join(dict.fromkeys(self._language.kinds.values()))}"
-        if kind == "favourite":
-            return (Favourite("is a favourite"),), ""
-        if kind == "screenshot":
-            return tuple(NameHas(name, "is a screenshot") for name in SCREENSHOTS), ""
-        return (SHAPES[kind],), ""
 
     # --- what is collected ----------------------------------------------------------------------
 
@@ -502,48 +417,3 @@ def _date_group(condition: TakenIn | TakenEvery, bounds: bool) -> Hashable:
     if isinstance(condition, TakenIn):
         return condition if bounds else "date"
     return "weekday" if condition.weekday is not None else "month"
-
-
-def _in_folder(value: str) -> tuple[tuple[Condition, ...], str]:
-    parts = tuple(part for part in value.replace("\\", "/").split("/") if part not in ("", "."))
-    if not parts or ".." in parts:
-        return (), "in: needs a folder, as holidays/2019"
-    return (InFolder(parts, f"in {'/'.join(parts)}"),), ""
-
-
-def _iso(value: str) -> tuple[tuple[Condition, ...], str]:
-    found = _ISO.fullmatch(value.replace(" ", ""))
-    if found is None:
-        return (), "iso: needs a number, as 800, >800 or 100..400"
-    sign, one, low, high = found.groups()
-    if one is None:
-        first, last = sorted((int(low), int(high)))
-        return (Sensitivity(first, last, f"taken at ISO {first} to {last}"),), ""
-    number = int(one)
-    lows = {">": number + 1, ">=": number, "=": number, "": number}
-    highs = {"<": number - 1, "<=": number, "=": number, "": number}
-    label = f"taken at ISO {sign.lstrip('=')}{number}"
-    return (Sensitivity(lows.get(sign), highs.get(sign), label),), ""
-
-
-def _place(value: str) -> str | tuple[float, float] | None:
-    """A place's name, or its latitude and longitude; None for a point off the globe."""
-    value = " ".join(value.split())
-    found = _POINT.fullmatch(value.replace(" ", ""))
-    if found is None:
-        return value if any(char.isalpha() for char in value) else None
-    latitude, longitude = float(found[1]), float(found[2])
-    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
-
-
-def _not_known(key: str, value: str, condition: Condition) -> str:
-    """What to say of a filter on something we do not store yet; "" for the others."""
-    match condition:
-        case Written() | Sensitivity() | TakenNear():
-            return f"{key}: is not known for these photos yet"
-        case Favourite():
-            return "photos cannot be marked as favourites yet"
-        case OfFormat(formats=()):
-            return f"{value.lower()} files are not searched yet"
-        case _:
-            return ""

@@ -25,7 +25,7 @@ MAX_OFFSET: Final = 100_000
 SPARE: Final = 16  # asked for beyond the page, against photos deleted since
 FAINT_Z: Final = 1.0  # below this many spreads above the background nothing is ever relevant
 NEAR_BEST_Z: Final = 0.25  # how close to a faint best match its company must be
-LESS_WEIGHT: Final = 1.0  # of `-word`; measured in docs/experiments-query.md
+LESS_WEIGHT: Final = 1.5  # of `-word`; measured in docs/experiments-query.md
 CLEAR_COSINE: Final = 0.5  # where a bundle without background leaves no telling
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
 

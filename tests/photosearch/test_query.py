@@ -27,7 +27,8 @@ from photosearch.conditions import (
     Written,
 )
 from photosearch.language import ENGLISH
-from photosearch.query import MAX_FILTERS, MAX_QUERY_CHARS, SCREENSHOTS, Query, parse, render
+from photosearch.query import MAX_FILTERS, MAX_QUERY_CHARS, Query, parse, render
+from photosearch.values import SCREENSHOTS
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=BERLIN)  # a Saturday
