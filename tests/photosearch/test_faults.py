@@ -604,7 +604,7 @@ def test_a_library_with_a_damaged_graph_answers_exactly_at_once(
     assert db.execute("SELECT count(*) FROM graphs WHERE ready = 1").fetchone() == (1,)
     data = db.execute("SELECT data FROM graph_chunks WHERE part = 0").fetchone()[0]
     if damage == "flip":
-        flipped = data[:500] + bytes([data[500] ^ 1]) + data[501:]
+        flipped = data[:2420] + bytes([data[2420] ^ 1]) + data[2421:]  # a link that still fits
         db.execute("UPDATE graph_chunks SET data = ? WHERE part = 0", (flipped,))
     elif damage == "cut":
         db.execute("DELETE FROM graph_chunks")

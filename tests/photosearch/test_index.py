@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from photosearch.index.exact import ExactIndex, best
-from photosearch.index.hnsw import available
+from photosearch.index.hnsw import HnswGraph, available
 from photosearch.index.neighbours import MAX_TAIL, Index
 from photosearch.types import Matrix, Vector
 
@@ -174,6 +174,22 @@ def test_the_graph_is_wanted_anew_when_it_is_worn_or_its_tail_is_long() -> None:
     for number, row in enumerate(extra):
         index.add(1000 + number, row)
     assert index.wants_graph
+
+
+@needs_hnswlib
+def test_a_photo_that_comes_back_to_the_graph_is_proposed_again() -> None:
+    rows = unit_rows(50)
+    graph = HnswGraph.build(np.arange(50), rows, threads=1)
+    graph.remove(7)
+    assert (graph.live_count, graph.dead_count) == (49, 1)
+    near = graph.candidates(rows[7], 49)
+    assert near is not None
+    assert 7 not in near
+    graph.add(np.asarray([7, 50]), unit_rows(2, seed=9), threads=1)
+    assert (graph.live_count, graph.dead_count) == (51, 0)
+    near = graph.candidates(rows[7], 51)
+    assert near is not None
+    assert sorted(near.tolist()) == list(range(51))
 
 
 def test_small_libraries_want_no_graph() -> None:
