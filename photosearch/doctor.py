@@ -82,7 +82,8 @@ def check_database(reader: LibraryReader) -> Finding:
     if problems:
         return Finding("database", False, f"damaged: {'; '.join(problems[:3])}", restore)
     megabytes = size_bytes(reader.file) / 1e6
-    return Finding("database", True, f"sound, {megabytes:.1f} MB", "")
+    rows = ", ".join(f"{count:,} {name}" for name, count in reader.rows_by_table().items() if count)
+    return Finding("database", True, f"sound, {megabytes:.1f} MB: {rows or 'empty'}", "")
 
 
 def check_vectors(subject: Subject) -> Finding:

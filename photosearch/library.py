@@ -30,6 +30,7 @@ from photosearch.store.connection import (
     open_reader,
     open_writer,
     problems,
+    rows_by_table,
     snapshot,
     transaction,
 )
@@ -168,6 +169,10 @@ class LibraryReader:
         """What SQLite finds wrong with the file; reads all of it."""
         with self.reading() as db:
             return problems(db)
+
+    def rows_by_table(self) -> dict[str, int]:
+        with self.reading() as db, snapshot(db):
+            return rows_by_table(db)
 
     def unsound_embeddings(self, space: str, dim: int) -> list[int]:
         """Photos whose vector in this space is damaged."""

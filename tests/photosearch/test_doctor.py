@@ -346,6 +346,15 @@ def test_rows_that_point_nowhere_are_found(filled: Bench) -> None:
     assert "locations points to no row of photos" in said
 
 
+def test_a_sound_database_says_what_it_holds(filled: Bench) -> None:
+    ok, said = finding(examine(subject(filled)), "database")
+    assert ok
+    known = filled.library.known_under(filled.root.root_id, b"")
+    assert f"{len(known):,} locations" in said
+    assert "sqlite_" not in said
+    assert "location_names" not in said
+
+
 def test_a_nearly_full_disk_is_said(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "FREE_BYTES", 1 << 62)
     assert not finding(examine(subject(filled)), "disk")[0]
