@@ -185,7 +185,7 @@ def _shows(photos: Photos, words: str) -> NDArray[np.bool_]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("/work/shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--bundle")
     parser.add_argument("--cache", type=Path, default=Path("runs/prompts"))
     args = parser.parse_args()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_preprocess import png_claiming
 from toy import make_toy_bundle, painted
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -373,14 +374,16 @@ def test_bad_files_do_not_stop_the_daemon(painted_disk: Program) -> None:
     painted_disk.write("cut.jpg", good[: len(good) // 2])
     painted_disk.write("text.png", b"words, not pixels")
     painted_disk.write("wrongly-named.png", good)
+    painted_disk.write("huge.png", png_claiming(60_000, 60_000))
     served = painted_disk.serve("--library", str(painted_disk.disk))
     served.settle(4)
-    within(START_SECONDS, lambda: served.status()["failed"] == 3)
+    within(START_SECONDS, lambda: served.status()["failed"] == 4)
     assert served.find("yellow")[0] == "wrongly-named.png"
     reasons = {Path(bad["path"]).name: bad["reason"] for bad in served.get("/api/v1/rejected")}
-    assert set(reasons) == {"empty.jpg", "cut.jpg", "text.png"}
+    assert set(reasons) == {"empty.jpg", "cut.jpg", "text.png", "huge.png"}
+    assert reasons["huge.png"].startswith("too large")
     (painted_disk.disk / "cut.jpg").write_bytes(good)
-    within(FOLLOW_SECONDS, lambda: served.status()["failed"] == 2)
+    within(FOLLOW_SECONDS, lambda: served.status()["failed"] == 3)
 
 
 def test_a_second_process_is_told_who_owns_the_home(painted_disk: Program) -> None:
