@@ -25,13 +25,11 @@ def verify_bundle(bundle: Bundle) -> list[str]:
     try:
         golden = load_golden(bundle)
         encoder = OnnxEncoder(bundle)
-        precision = str(bundle.targets["onnx"].get("precision", "fp32"))
-        least = MIN_GOLDEN_COSINE.get(precision, MIN_GOLDEN_COSINE["fp32"])
         images = _embed_images(golden, encoder)
         return [
             *_check_tokens(golden, encoder),
-            *_check_vectors("text", golden.text_vectors, encoder.texts(golden.texts), least),
-            *_check_vectors("image", golden.image_vectors, images, least),
+            *_check_vectors("text", golden.text_vectors, encoder.texts(golden.texts)),
+            *_check_vectors("image", golden.image_vectors, images),
         ]
     except BundleError as error:
         return [str(error)]
@@ -54,12 +52,12 @@ def _embed_images(golden: Golden, encoder: OnnxEncoder) -> Matrix:
     return encoder.images(normalise(np.stack(pixels), encoder.preprocess))
 
 
-def _check_vectors(tower: str, wanted: Matrix, found: Matrix, least: float) -> list[str]:
+def _check_vectors(tower: str, wanted: Matrix, found: Matrix) -> list[str]:
     if wanted.shape != found.shape:
         return [f"{tower} encoder: gives {found.shape}, the golden vectors are {wanted.shape}"]
     cosines = (wanted * found).sum(axis=1)
     return [
-        f"{tower} encoder: golden input {number} has cosine {cosine:.5f}, needs {least}"
+        f"{tower} encoder: golden input {number} has cosine {cosine:.5f}, needs {MIN_GOLDEN_COSINE}"
         for number, cosine in enumerate(cosines)
-        if not cosine >= least  # also catches NaN
+        if not cosine >= MIN_GOLDEN_COSINE  # also catches NaN
     ]
