@@ -161,17 +161,17 @@ def rejected(call: Call) -> list[protocol.RejectedMessage]:
 
 
 def pause(call: Call) -> protocol.Done:
-    call.daemon.pause()
+    call.daemon.indexer.pause()
     return protocol.Done()
 
 
 def resume(call: Call) -> protocol.Done:
-    call.daemon.resume()
+    call.daemon.indexer.resume()
     return protocol.Done()
 
 
 def rescan(call: Call) -> protocol.Done:
-    call.daemon.rescan()
+    call.daemon.indexer.rescan()
     return protocol.Done()
 
 

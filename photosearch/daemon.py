@@ -1,17 +1,14 @@
-"""The daemon: owns the encoder, the writer and the indexing thread, and serves the API."""
+"""The daemon: owns the encoder, the library and the indexer, and answers the API."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
 import os
-import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,28 +18,22 @@ from photosearch.bundle import Bundle, load_background
 from photosearch.decode import PREVIEW_PX, DecodePool, Picture, Task
 from photosearch.doctor import TEXTS, Subject, examine
 from photosearch.encoder import Encoder
-from photosearch.errors import PhotosearchError
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.home import Home
-from photosearch.ingest import Ingest, Totals, forget_library, root_available
+from photosearch.indexer import Indexer
+from photosearch.ingest import forget_library
 from photosearch.library import Library
 from photosearch.query import parse
-from photosearch.reconcile import SETTLE_NS
 from photosearch.search import Search
 from photosearch.settings import Settings
 from photosearch.status import library_status
 from photosearch.store.photos import Place, join
 from photosearch.thumbnails import Thumbnails
-from photosearch.types import Root
-from photosearch.watch import Due, Hints, Watcher
 
 log = logging.getLogger(__name__)
 
 CODE_SECONDS: Final = 60.0
 MAX_SESSIONS: Final = 64
-ROOT_CHECK_SECONDS: Final = 5.0  # between looks at whether roots came or went
-RETRY_SECONDS: Final = 30.0  # after an error of the disk or the database
-WRITE_SECONDS: Final = 600.0  # a request that changes the library waits this long for its turn
 
 
 @dataclass(frozen=True)
@@ -66,176 +57,40 @@ class Daemon:
         self.encoder = encoder
         self.token = home.require_token(place)
         self.version = 0  # grows with every change worth telling the page
-        self.stopping = threading.Event()
         self.on_stop: Callable[[], None] = lambda: None
         self._search = Search(encoder, library.index, library.reader, load_background(bundle))
         self._thumbnails = Thumbnails(place.thumbnails)
-        self._hints = Hints()
-        self._watcher = Watcher(self._hints)
-        self._pool = DecodePool(workers=settings.threads)
+        self.indexer = Indexer(
+            library, encoder, self._thumbnails, settings, on_change=self._changed
+        )
         self._previews = DecodePool(workers=1)
         self._previews_lock = threading.Lock()
-        self._paused = threading.Event()
-        self._totals = Totals()
-        self._working_since: float | None = None
-        self._thread = threading.Thread(target=self._index_until_stopped, name="indexing")
         self._codes: dict[str, float] = {}
         self._sessions: dict[str, float] = {}
         self._sessions_lock = threading.Lock()
         self._thumbnail_bytes = (float("-inf"), 0)  # measured when, and what
-        # What the API wants written, for the indexing thread to do between two batches.
-        self._orders: queue.SimpleQueue[tuple[Callable[[], int], Future[int]]] = queue.SimpleQueue()
-        self.ingest = Ingest(
-            library,
-            encoder,
-            self._pool,
-            self._thumbnails,
-            on_progress=self._progressed,
-            should_stop=self._interrupted,
-        )
 
     # --- life ---------------------------------------------------------------------------------
 
+    @property
+    def stopping(self) -> threading.Event:
+        return self.indexer.stopping
+
     def start(self) -> None:
-        self._thread.start()
+        self.indexer.start()
 
     def stop(self) -> None:
         """End the indexing thread after the batch in hand, then let go of everything."""
-        self.stopping.set()
-        self._hints.wake()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._pool.close()
+        self.indexer.stop()
         with self._previews_lock:
             self._previews.close()
         self.library.close()
 
+    def _changed(self) -> None:
+        self.version += 1
+
     def request_stop(self) -> None:
         self.on_stop()
-
-    # --- indexing thread ----------------------------------------------------------------------
-
-    def _index_until_stopped(self) -> None:
-        lower_thread_priority()
-        self._watcher.start()
-        try:
-            while not self.stopping.is_set():
-                try:
-                    self._index()
-                except PhotosearchError as error:  # full disk, busy database: wait and go on
-                    log.error("indexing.failed reason=%s", error)
-                    self.stopping.wait(RETRY_SECONDS)
-        except BaseException:
-            log.exception("indexing.crashed")
-            raise
-        finally:
-            self._watcher.stop()
-            self._obey(refuse=True)
-
-    def _interrupted(self) -> bool:
-        """Whether to leave off after the batch in hand."""
-        return self.stopping.is_set() or self._paused.is_set() or not self._orders.empty()
-
-    def _order(self, work: Callable[[], int]) -> int:
-        """Have the indexing thread, the only writer, do something soon; wait until it has."""
-        if self._thread.ident is None:  # not started: there is no other writer yet
-            return work()
-        if not self._thread.is_alive():
-            raise PhotosearchError("the library is not being written to any more. Start again.")
-        done: Future[int] = Future()
-        self._orders.put((work, done))
-        self._hints.wake()
-        try:
-            return done.result(timeout=WRITE_SECONDS)
-        except TimeoutError:
-            raise PhotosearchError("the daemon is busy. Try again in a while.") from None
-
-    def _obey(self, *, refuse: bool = False) -> None:
-        """Do what was ordered; an error goes to who ordered it."""
-        while not self._orders.empty():
-            work, done = self._orders.get()
-            try:
-                if refuse:
-                    raise PhotosearchError("the daemon is stopping.")
-                done.set_result(work())
-            except PhotosearchError as error:
-                done.set_exception(error)
-            except BaseException as error:
-                done.set_exception(error)
-                raise
-
-    def _index(self) -> None:
-        sweep_seconds = self.settings.sweep_minutes * 60.0
-        swept_at = float("-inf")
-        available: dict[int, bool] = {}
-        tending = False  # the graph's work goes on in small steps while nothing is due
-        while not self.stopping.is_set():
-            if time.monotonic() - swept_at >= sweep_seconds:
-                swept_at = time.monotonic()
-                available.clear()
-                self.ingest.purge()
-            for root in self.library.roots():
-                now = root_available(root)
-                if now:
-                    self._watcher.watch(root)
-                if available.get(root.root_id) != now:
-                    available[root.root_id] = now
-                    self._hints.sweep(root.root_id)
-            self._obey()
-            due = self._hints.take(timeout=0.0 if tending else ROOT_CHECK_SECONDS)
-            tending = False
-            if self._paused.is_set():
-                self._keep(due)
-                self.stopping.wait(0.2)
-            elif due:
-                self._work(due)
-            elif not len(self._hints):
-                self._pool.shrink(1)
-                self.library.rest()
-                tending = self.library.tend_graph(threads=self.settings.threads)
-
-    def _keep(self, due: list[Due]) -> None:
-        """While paused, what was due becomes a sweep for later."""
-        for item in due:
-            self._hints.sweep(item.root_id, delay=ROOT_CHECK_SECONDS)
-
-    def _work(self, due: list[Due]) -> None:
-        roots = {root.root_id: root for root in self.library.roots()}
-        self._totals = Totals()
-        self._working_since = time.monotonic()
-        try:
-            for item in due:
-                if (root := roots.get(item.root_id)) is not None:
-                    self._do(root, item)
-        except BaseException:
-            for item in due:  # nothing that was due is lost with the error
-                self._hints.sweep(item.root_id, delay=RETRY_SECONDS)
-            raise
-        finally:
-            self._progressed(self._totals)
-            self._working_since = None
-            self.version += 1
-        if self._paused.is_set():
-            self._keep(due)
-        elif not self._orders.empty():
-            for item in due:  # left off for an order: go on after it
-                self._hints.sweep(item.root_id)
-
-    def _do(self, root: Root, due: Due) -> None:
-        waiting: list[bytes] = []
-        if due.sweep:
-            waiting += self.ingest.sync(root, self._totals)
-        for folder in sorted(due.folders):
-            waiting += self.ingest.sync(root, self._totals, under=folder)
-        if due.paths:
-            waiting += self.ingest.look_at(root, sorted(due.paths), self._totals)
-        for path in waiting:
-            self._hints.path(root.root_id, path, delay=SETTLE_NS / 1e9)
-
-    def _progressed(self, totals: Totals) -> None:
-        if self._working_since is not None:
-            totals.seconds = time.monotonic() - self._working_since
-        self.version += 1
 
     # --- what the API asks --------------------------------------------------------------------
 
@@ -327,8 +182,8 @@ class Daemon:
             library_status(self.library.reader, self.home, self.bundle),
             running=True,
             pid=os.getpid(),
-            queue=len(self._hints),
-            indexing=self.indexing(),
+            queue=len(self.indexer.hints),
+            indexing=self.indexer.indexing(),
             # What a search answers from now; the index follows a commit a moment later.
             searchable=len(self.library.index),
             index=self.library.index.kind,
@@ -340,32 +195,6 @@ class Daemon:
             protocol.RejectedMessage(join(os.fsencode(root.path), place.path), place.rejected or "")
             for root, place in self.library.reader.rejected()
         ]
-
-    def indexing(self) -> protocol.IndexingMessage:
-        since, totals = self._working_since, self._totals
-        state = "paused" if self._paused.is_set() else "idle" if since is None else "working"
-        done = min(totals.done, totals.to_read)
-        rate = done / (time.monotonic() - since) if since is not None and done else 0.0
-        return protocol.IndexingMessage(
-            state=state,
-            done=done,
-            to_do=totals.to_read,
-            photos_per_second=round(rate, 1),
-            eta_seconds=round((totals.to_read - done) / rate, 1) if rate else None,
-        )
-
-    def pause(self) -> None:
-        self._paused.set()
-        self.version += 1
-
-    def resume(self) -> None:
-        self._paused.clear()
-        self.rescan()
-
-    def rescan(self) -> None:
-        for root in self.library.reader.roots():
-            self._hints.sweep(root.root_id)
-        self.version += 1
 
     def retry(self, library: int, under: str) -> protocol.RetryReply | None:
         """Read files that could not be used again, now: all, those of one root, or below a path
@@ -379,11 +208,11 @@ class Daemon:
             for root in roots:
                 paths = self.library.clear_rejected(root.root_id, os.fsencode(under))
                 for path in paths:
-                    self._hints.path(root.root_id, path, delay=0.0)
+                    self.indexer.hints.path(root.root_id, path, delay=0.0)
                 cleared += len(paths)
             return cleared
 
-        return protocol.RetryReply(self._order(clear))
+        return protocol.RetryReply(self.indexer.order(clear))
 
     def forget(self, library: int) -> protocol.ForgetReply | None:
         """Drop a root with all that is known of its photos; the photos stay. None where there
@@ -392,13 +221,12 @@ class Daemon:
             return None
 
         def drop() -> int:
-            self._watcher.forget(library)
-            self._hints.drop(library)
+            self.indexer.forget(library)
             forgotten = forget_library(self.library, self._thumbnails, library)
             self.version += 1
             return forgotten
 
-        return protocol.ForgetReply(self._order(drop))
+        return protocol.ForgetReply(self.indexer.order(drop))
 
     def doctor(self) -> protocol.DoctorReply:
         """Examine the library with the index that answers now."""
@@ -460,11 +288,3 @@ MEDIA_TYPES: Final = {
     "BMP": "image/bmp",
     "HEIF": "image/heif",
 }
-
-
-def lower_thread_priority() -> None:
-    """Let the user's work go first. Linux alone has this for one thread; elsewhere the decode
-    workers, where most of the time goes, are lowered as processes."""
-    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
