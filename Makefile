@@ -3,10 +3,13 @@ PYTHON ?= python3
 DEV := .venv-dev
 BIN := $(DEV)/bin
 
-.PHONY: test check fix dev clean
+.PHONY: test test-slow check fix dev clean
 
 test: $(DEV)/ready  ## install the development set-up on the first run, then run the tests
 	$(BIN)/python -m pytest
+
+test-slow: $(DEV)/ready  ## the tests that take minutes: soaks, kill -9 loops, large exports
+	$(BIN)/python -m pytest -m slow
 
 check: $(DEV)/ready  ## everything CI looks at beside the tests
 	$(BIN)/ruff format --check .

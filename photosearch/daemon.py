@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -25,15 +24,13 @@ from photosearch.ingest import forget_library
 from photosearch.library import Library
 from photosearch.query import parse
 from photosearch.search import Search
+from photosearch.sessions import Sessions
 from photosearch.settings import Settings
 from photosearch.status import library_status
 from photosearch.store.photos import Place, join
 from photosearch.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
-
-CODE_SECONDS: Final = 60.0
-MAX_SESSIONS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Daemon:
         self.bundle = bundle
         self.library = library
         self.encoder = encoder
-        self.token = home.require_token(place)
+        self.sessions = Sessions(home.require_token(place))
         self.version = 0  # grows with every change worth telling the page
         self.on_stop: Callable[[], None] = lambda: None
         self._search = Search(encoder, library.index, library.reader, load_background(bundle))
@@ -65,9 +62,6 @@ class Daemon:
         )
         self._previews = DecodePool(workers=1)
         self._previews_lock = threading.Lock()
-        self._codes: dict[str, float] = {}
-        self._sessions: dict[str, float] = {}
-        self._sessions_lock = threading.Lock()
         self._thumbnail_bytes = (float("-inf"), 0)  # measured when, and what
 
     # --- life ---------------------------------------------------------------------------------
@@ -249,32 +243,6 @@ class Daemon:
             size = self._thumbnails.size_bytes()
             self._thumbnail_bytes = (time.monotonic(), size)
         return size
-
-    # --- who may ask --------------------------------------------------------------------------
-
-    def new_code(self) -> str:
-        """A code that opens one session, once, within CODE_SECONDS."""
-        code = secrets.token_urlsafe(32)
-        with self._sessions_lock:
-            self._codes = {c: t for c, t in self._codes.items() if t > time.monotonic()}
-            self._codes[code] = time.monotonic() + CODE_SECONDS
-        return code
-
-    def login(self, code: str) -> str | None:
-        """Exchange a code, or the token, for a session id; None where it is not good."""
-        with self._sessions_lock:
-            fresh = self._codes.pop(code, float("-inf")) > time.monotonic()
-            if not fresh and not secrets.compare_digest(code.encode(), self.token.encode()):
-                return None
-            session = secrets.token_urlsafe(32)
-            self._sessions[session] = time.monotonic()
-            while len(self._sessions) > MAX_SESSIONS:
-                del self._sessions[next(iter(self._sessions))]
-            return session
-
-    def knows_session(self, session: str) -> bool:
-        with self._sessions_lock:
-            return session in self._sessions
 
 
 MEDIA_TYPES: Final = {

@@ -1,7 +1,7 @@
 """The messages between the daemon and its clients: JSON objects of these shapes.
 
-Plain dataclasses, so that a client costs no import; api.py derives the OpenAPI
-schema from the same ones.
+Plain dataclasses, so that a client costs no import; openapi.py derives
+the schema from the same ones.
 """
 
 from __future__ import annotations

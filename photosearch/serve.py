@@ -60,7 +60,7 @@ def serve(
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
             daemon.start()
             home.announce(place, Running(os.getpid(), listener.getsockname()[1], __version__))
-            return run(daemon, listener, on_ready=lambda: on_ready(url, daemon.new_code()))
+            return run(daemon, listener, on_ready=lambda: on_ready(url, daemon.sessions.new_code()))
         finally:
             daemon.stop()
 

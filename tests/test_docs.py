@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from photosearch.cli import COMMANDS, _parser
+from photosearch.cli import build_parser, with_default
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -25,14 +25,12 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_in_the_readme_parses(command: str) -> None:
-    words = shlex.split(command)[2:]
-    from photosearch.cli import _with_default
-
-    assert callable(_parser().parse_args(_with_default(words)).run)
+    parser, names = build_parser()
+    assert callable(parser.parse_args(with_default(shlex.split(command)[2:], names)).run)
 
 
 def test_every_subcommand_is_in_the_readme() -> None:
-    for name in COMMANDS:
+    for name in build_parser()[1]:
         assert name == "serve" or f"app.py {name}" in README, name
 
 

@@ -18,11 +18,13 @@ from conftest import Bench, jpeg
 from hypothesis import HealthCheck, Phase, given, settings
 from starlette.testclient import TestClient
 
-from photosearch import api, daemon, guard, opener
+from photosearch import guard, opener, sessions
 from photosearch.api import create_app
 from photosearch.bundle import Bundle
 from photosearch.daemon import Daemon
+from photosearch.endpoints import ENDPOINTS
 from photosearch.home import Home
+from photosearch.openapi import schema as make_schema
 from photosearch.settings import Settings
 from photosearch.types import Preprocess
 
@@ -41,7 +43,7 @@ class Desk:
 
     @property
     def bearer(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self.daemon.token}"}
+        return {"authorization": f"Bearer {self.daemon.sessions.token}"}
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.client.get(API + path, headers={**self.bearer, **headers})
@@ -152,14 +154,14 @@ def test_a_link_from_elsewhere_may_open_the_empty_page_and_nothing_more(desk: De
     assert desk.client.get("/static/index.html", headers=arriving).status_code == 403
 
 
-@pytest.mark.parametrize("path", [e.path.replace("{id}", "1") for e in api.ENDPOINTS])
+@pytest.mark.parametrize("path", [e.path.replace("{id}", "1") for e in ENDPOINTS])
 def test_everything_but_the_door_needs_the_token(desk: Desk, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"):
         for headers in (
             {},
             {"authorization": "Bearer wrong"},
-            {"authorization": f"Basic {desk.daemon.token}"},
-            {"cookie": f"ps_{PORT}={desk.daemon.token}"},
+            {"authorization": f"Basic {desk.daemon.sessions.token}"},
+            {"cookie": f"ps_{PORT}={desk.daemon.sessions.token}"},
             {"cookie": f"ps_{PORT}="},
         ):
             response = desk.client.request(method, API + path, headers=headers)
@@ -208,15 +210,15 @@ def test_a_code_opens_one_session_once(desk: Desk) -> None:
     assert cookie.startswith(f"ps_{PORT}=")
     assert "HttpOnly" in cookie
     assert "samesite=strict" in cookie.lower()
-    assert desk.daemon.token not in cookie
+    assert desk.daemon.sessions.token not in cookie
     assert desk.client.get(f"{API}/status").status_code == 200  # by the cookie alone
     assert login(desk, code).status_code == 401
 
 
 def test_a_code_grows_stale(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = desk.daemon.new_code()
-    monkeypatch.setattr(daemon, "CODE_SECONDS", 0.0)
-    stale = desk.daemon.new_code()
+    code = desk.daemon.sessions.new_code()
+    monkeypatch.setattr(sessions, "CODE_SECONDS", 0.0)
+    stale = desk.daemon.sessions.new_code()
     assert login(desk, stale).status_code == 401
     assert login(desk, code).status_code == 200
 
@@ -422,9 +424,10 @@ def test_unknown_addresses_are_errors_of_the_same_shape(desk: Desk) -> None:
 
 def test_every_route_is_in_the_schema_and_nothing_else(desk: Desk) -> None:
     paths = desk.get("/openapi.json").json()["paths"]
-    wanted = {API + endpoint.path for endpoint in api.ENDPOINTS} | {
+    wanted = {API + endpoint.path for endpoint in ENDPOINTS} | {
         f"{API}/login",
         f"{API}/events",
+        f"{API}/openapi.json",
     }
     assert set(paths) == wanted
     references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(paths)))
@@ -434,7 +437,7 @@ def test_every_route_is_in_the_schema_and_nothing_else(desk: Desk) -> None:
 def test_the_schema_tells_the_truth(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """schemathesis makes requests the schema allows and forbids; every answer must fit it."""
     monkeypatch.setattr(opener, "run", lambda command: None)
-    raw = api.schema()
+    raw = make_schema()
     del raw["paths"][f"{API}/events"]  # a stream does not end
     raw["security"] = []  # the guard has its own tests above
     schema = schemathesis.openapi.from_dict(raw)

@@ -1,0 +1,129 @@
+"""What several commands share: arguments, the home's parts, and how a name is printed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from photosearch.client import Client, find_daemon
+from photosearch.errors import HomeInUse, PhotosearchError
+from photosearch.home import Home
+from photosearch.types import Root
+
+if TYPE_CHECKING:
+    from photosearch.bundle import Bundle
+    from photosearch.library import LibraryReader
+
+Run = Callable[[Namespace], int]
+
+LIBRARY: Final = "folder of photos; may be given several times; remembered"
+MAX_CPU: Final = "share of the machine's cores that indexing may use"
+MAX_RESULTS: Final = 1000
+
+
+class Commands:
+    """The program's commands, as argparse sees them."""
+
+    def __init__(self, parser: ArgumentParser, shared: ArgumentParser) -> None:
+        self.shared = shared  # options that may stand before or after a command's name
+        self.names: list[str] = []
+        self._subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(self, name: str, run: Run, summary: str) -> ArgumentParser:
+        """A command that `run(args)` carries out, returning the exit code."""
+        command: ArgumentParser = self._subparsers.add_parser(
+            name, help=summary, description=summary, parents=[self.shared]
+        )
+        command.set_defaults(run=run)
+        self.names.append(name)
+        return command
+
+
+def port(text: str) -> int:
+    return between(text, 1, 65535)
+
+
+def percent(text: str) -> int:
+    return between(text, 1, 100)
+
+
+def count(text: str) -> int:
+    return between(text, 1, MAX_RESULTS)
+
+
+def between(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number in {low}..{high}")
+    return int(text)
+
+
+def settings_of(args: Namespace, place: Home) -> Any:
+    from dataclasses import replace
+
+    from photosearch.settings import load_settings
+
+    settings = load_settings(place.settings)
+    chosen = getattr(args, "max_cpu", None)
+    return replace(settings, max_cpu=chosen) if chosen is not None else settings
+
+
+def bundle_folders(place: Home) -> list[Path]:
+    from photosearch.bundle import shipped_bundles
+
+    return [place.bundles, shipped_bundles()]
+
+
+def require_bundle(args: Namespace, place: Home) -> Bundle:
+    from photosearch import bundle
+
+    return bundle.require_bundle(args.bundle, bundle_folders(place))
+
+
+def require_reader(place: Home) -> LibraryReader:
+    from photosearch.library import open_library_reader
+
+    reader = open_library_reader(place.library)
+    if reader is None:
+        raise PhotosearchError(
+            f"{place.directory} holds no library yet. Make one: photosearch --library DIR"
+        )
+    return reader
+
+
+def require_daemon(place: Home) -> Client:
+    daemon = find_daemon(place)
+    if daemon is None:
+        raise PhotosearchError(
+            f"no daemon is running for {place.directory}. Start one: photosearch --library DIR"
+        )
+    return daemon
+
+
+def require_unused(folders: list[str], place: Home) -> list[str]:
+    """Say early what would fail late: a home in use."""
+    daemon = find_daemon(place)
+    if daemon is not None:
+        raise HomeInUse(place.directory, daemon.running.pid)
+    return folders
+
+
+def require_root(folder: str, roots: Sequence[Root]) -> Root:
+    absolute = os.path.abspath(os.path.expanduser(folder))
+    for root in roots:
+        if root.path in (absolute, os.path.realpath(absolute)):
+            return root
+    raise PhotosearchError(f"{printable(folder)} is not a library. {known_roots(roots)}")
+
+
+def known_roots(roots: Sequence[Root]) -> str:
+    if not roots:
+        return "There is none yet."
+    return f"Known: {', '.join(printable(root.path) for root in roots)}"
+
+
+def printable(path: str) -> str:
+    return path.encode("utf-8", "replace").decode()

@@ -1,0 +1,160 @@
+"""index: bring the library up to date once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from photosearch import home
+from photosearch.commands.common import (
+    LIBRARY,
+    MAX_CPU,
+    Commands,
+    percent,
+    printable,
+    require_bundle,
+    require_unused,
+    settings_of,
+)
+from photosearch.errors import UsageError
+from photosearch.home import Home, open_home
+
+if TYPE_CHECKING:
+    from photosearch.ingest import Ingest, Totals
+    from photosearch.library import Library
+
+WAIT_FOR_WRITERS_SECONDS: Final = 10.0  # `index` waits this long for files still being written
+
+
+def add(commands: Commands) -> None:
+    index = commands.add("index", run_index, "bring the library up to date once, then exit")
+    index.add_argument("--library", action="append", default=[], metavar="DIR", help=LIBRARY)
+    index.add_argument("--json", action="store_true", help="end with one line of totals as JSON")
+    index.add_argument("--max-cpu", type=percent, metavar="PERCENT", help=MAX_CPU)
+
+
+def run_index(args: Namespace) -> int:
+    from photosearch.ingest import require_folders
+
+    place = open_home(args.home)
+    folders = require_unused(require_folders(args.library), place)
+    with indexing(args, place) as (ingest, library):
+        totals = _index_all(ingest, library, folders)
+        while library.tend_graph(threads=settings_of(args, place).threads):
+            pass
+    print_totals(totals, as_json=args.json)
+    return 0
+
+
+@contextlib.contextmanager
+def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library]]:
+    """Own the home and be its writer for a while."""
+    from photosearch.decode import DecodePool
+    from photosearch.encoder import open_encoder
+    from photosearch.ingest import Ingest
+    from photosearch.library import Library
+    from photosearch.thumbnails import Thumbnails
+
+    settings = settings_of(args, place)
+    bundle = require_bundle(args, place)
+    with home.owned(place):
+        library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
+        pool = DecodePool(workers=settings.threads)
+        try:
+            ingest = Ingest(
+                library,
+                open_encoder(bundle, threads=settings.threads),
+                pool,
+                Thumbnails(place.thumbnails),
+                on_progress=_progress_line(sys.stderr.isatty()),
+            )
+            yield ingest, library
+        finally:
+            pool.close()
+            library.close()
+
+
+def _index_all(ingest: Ingest, library: Library, folders: Sequence[str]) -> Totals:
+    from photosearch.errors import RootMissing
+    from photosearch.ingest import Totals, root_available
+    from photosearch.reconcile import SETTLE_NS
+
+    totals = Totals()
+    started = time.monotonic()
+    roots = [library.add_root(folder) for folder in folders] or library.roots()
+    if not roots:
+        raise UsageError("no library yet. Name a folder of photos: --library DIR")
+    waiting = {root: ingest.sync(root, totals) for root in roots}
+    until = time.monotonic() + WAIT_FOR_WRITERS_SECONDS
+    while any(waiting.values()) and time.monotonic() < until:
+        time.sleep(SETTLE_NS / 1e9)
+        for root in roots:
+            if waiting[root]:
+                again, seen = waiting[root], totals.seen
+                totals.waiting -= len(again)
+                waiting[root] = ingest.look_at(root, again, totals)
+                totals.seen = seen  # the same files, looked at once more
+    ingest.purge()
+    totals.seconds = time.monotonic() - started
+    gone = [root.path for root in roots if not root_available(root)]
+    if gone:
+        raise RootMissing(
+            f"{gone[0]}: the folder is not there. Its photos are kept and marked offline; "
+            "connect the drive and run this again."
+        )
+    return totals
+
+
+def _progress_line(on_terminal: bool) -> Callable[[Totals], None]:
+    """A line that overwrites itself, at most ten times a second; nothing where nobody looks."""
+    started = time.monotonic()
+    shown = float("-inf")
+
+    def show_progress(totals: Totals) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if not on_terminal or (now - shown < 0.1 and totals.done < totals.to_read):
+            return
+        shown = now
+        rate = totals.done / max(now - started, 1e-3)
+        left = (totals.to_read - totals.done) / rate if rate else 0.0
+        line = f"{totals.done:,} of {totals.to_read:,} photos, {rate:.1f}/s, {left:.0f} s left"
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    return show_progress
+
+
+def print_totals(totals: Totals, *, as_json: bool) -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    print(
+        f"{totals.seen:,} photos seen: {totals.added:,} added, {totals.updated:,} updated, "
+        f"{totals.moved:,} moved, {totals.removed:,} removed, {totals.failed:,} could not be read, "
+        f"{totals.unchanged:,} unchanged ({totals.seconds:.1f} s)",
+        file=sys.stderr,
+    )
+    for path, reason in totals.problems:
+        print(f"photosearch: {printable(path)}: {reason}", file=sys.stderr)
+    if totals.failed > len(totals.problems):
+        print(f"photosearch: and {totals.failed - len(totals.problems):,} more", file=sys.stderr)
+    if totals.waiting:
+        print(
+            f"photosearch: {totals.waiting:,} files are still being written: left for later",
+            file=sys.stderr,
+        )
+    if as_json:
+        names = ("seen", "added", "updated", "moved", "removed", "failed", "unchanged")
+        print(
+            json.dumps(
+                {name: getattr(totals, name) for name in names}
+                | {
+                    "seconds": round(totals.seconds, 3),
+                    "photos_per_second": round(totals.photos_per_second, 2),
+                }
+            )
+        )

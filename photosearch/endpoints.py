@@ -1,0 +1,251 @@
+"""What may be asked of the daemon by HTTP: one line of a table for each endpoint.
+
+Each names its route, the model that validates its input, the handler that calls
+the daemon, and the model of its answer. api.py serves the table, openapi.py
+writes the schema from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from photosearch import protocol
+from photosearch.daemon import Daemon
+from photosearch.formats import THUMBNAIL_PX
+from photosearch.guard import ApiError
+from photosearch.query import MAX_QUERY_CHARS
+from photosearch.search import MAX_OFFSET, MAX_RESULTS
+
+ID_MAX: Final = (1 << 63) - 1
+
+# A photo opened by itself runs nothing, whatever its bytes pretend to be.
+ORIGINAL_HEADERS: Final = {
+    "content-security-policy": "sandbox; default-src 'none'",
+    "cache-control": "private, no-store",
+}
+
+
+# --- what may be asked ------------------------------------------------------------------------
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SearchParams(Params):
+    q: str = Field("", max_length=MAX_QUERY_CHARS, description="what to look for")
+    k: int = Field(60, ge=1, le=MAX_RESULTS, description="most hits to return")
+    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="hits to leave out, for paging")
+    all: bool = Field(False, description="also hits below the relevance cut-off")
+    like: int | None = Field(None, ge=1, le=ID_MAX, description="more like the photo of this id")
+
+
+class PhotoParams(Params):
+    pass
+
+
+class ThumbnailParams(Params):
+    size: int = Field(THUMBNAIL_PX, ge=16, le=4096, description="longest side in pixels")
+
+
+class RetryParams(Params):
+    library: int = Field(0, ge=0, le=ID_MAX, description="id of a library; 0: all of them")
+    under: str = Field("", max_length=4096, description="a file or folder in it; empty: all")
+
+
+class NoParams(Params):
+    pass
+
+
+def no_photo() -> ApiError:
+    return ApiError(
+        404, "no_photo", "There is no such photo.", "It may have been deleted or moved."
+    )
+
+
+def no_library() -> ApiError:
+    return ApiError(404, "no_library", "There is no such library.", "See /status for those known.")
+
+
+# --- handlers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """One validated request."""
+
+    daemon: Daemon
+    request: Request
+    params: Any
+    path_id: int  # the id in the path; 0 where it has none
+
+
+Handler = Callable[[Call], Any]
+
+
+def search(call: Call) -> protocol.SearchReply:
+    params: SearchParams = call.params
+    return call.daemon.search(
+        q=params.q, k=params.k, offset=params.offset, show_all=params.all, like=params.like
+    )
+
+
+def photo(call: Call) -> protocol.PhotoReply:
+    found = call.daemon.photo(call.path_id)
+    if found is None:
+        raise no_photo()
+    return found
+
+
+def thumbnail(call: Call) -> Response:
+    picture = call.daemon.thumbnail(call.path_id, call.params.size)
+    if picture is None:
+        raise no_photo()
+    # A photo id stands for the same bytes for ever, so its thumbnail never changes.
+    headers = {"cache-control": "private, max-age=86400, immutable"}
+    return Response(picture, media_type="image/webp", headers=headers)
+
+
+def original(call: Call) -> Response:
+    opened = call.daemon.original(call.path_id)
+    if opened is None:
+        raise no_photo()
+    return FileResponse(opened.path, media_type=opened.media_type, headers=ORIGINAL_HEADERS)
+
+
+def open_photo(call: Call) -> protocol.Done:
+    return _opened(call, reveal=False)
+
+
+def reveal_photo(call: Call) -> protocol.Done:
+    return _opened(call, reveal=True)
+
+
+def _opened(call: Call, *, reveal: bool) -> protocol.Done:
+    if not call.daemon.open(call.path_id, reveal=reveal):
+        raise no_photo()
+    return protocol.Done()
+
+
+def status(call: Call) -> protocol.StatusReply:
+    return call.daemon.status()
+
+
+def rejected(call: Call) -> list[protocol.RejectedMessage]:
+    return call.daemon.rejected()
+
+
+def pause(call: Call) -> protocol.Done:
+    call.daemon.indexer.pause()
+    return protocol.Done()
+
+
+def resume(call: Call) -> protocol.Done:
+    call.daemon.indexer.resume()
+    return protocol.Done()
+
+
+def rescan(call: Call) -> protocol.Done:
+    call.daemon.indexer.rescan()
+    return protocol.Done()
+
+
+def retry(call: Call) -> protocol.RetryReply:
+    found = call.daemon.retry(call.params.library, call.params.under)
+    if found is None:
+        raise no_library()
+    return found
+
+
+def forget(call: Call) -> protocol.ForgetReply:
+    found = call.daemon.forget(call.path_id)
+    if found is None:
+        raise no_library()
+    return found
+
+
+def doctor(call: Call) -> protocol.DoctorReply:
+    return call.daemon.doctor()
+
+
+def new_code(call: Call) -> protocol.CodeReply:
+    return protocol.CodeReply(call.daemon.sessions.new_code())
+
+
+def stop(call: Call) -> protocol.Done:
+    call.daemon.request_stop()
+    return protocol.Done()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One route. `reply` None: the handler answers with a Response of `media_type`."""
+
+    method: str
+    path: str
+    handler: Handler
+    params: type[Params]
+    reply: Any
+    summary: str
+    media_type: str = "application/json"
+
+
+ENDPOINTS: Final = (
+    Endpoint("GET", "/search", search, SearchParams, protocol.SearchReply, "Rank photos"),
+    Endpoint("GET", "/photos/{id}", photo, PhotoParams, protocol.PhotoReply, "Describe a photo"),
+    Endpoint(
+        "GET",
+        "/photos/{id}/thumbnail",
+        thumbnail,
+        ThumbnailParams,
+        None,
+        "Small picture",
+        "image/webp",
+    ),
+    Endpoint("GET", "/photos/{id}/original", original, PhotoParams, None, "The file", "image/*"),
+    Endpoint("POST", "/photos/{id}/open", open_photo, PhotoParams, protocol.Done, "Open it"),
+    Endpoint(
+        "POST",
+        "/photos/{id}/reveal",
+        reveal_photo,
+        PhotoParams,
+        protocol.Done,
+        "Show it in its folder",
+    ),
+    Endpoint("GET", "/status", status, NoParams, protocol.StatusReply, "Library and daemon"),
+    Endpoint(
+        "GET",
+        "/rejected",
+        rejected,
+        NoParams,
+        list[protocol.RejectedMessage],
+        "Files that could not be used",
+    ),
+    Endpoint("POST", "/index/pause", pause, NoParams, protocol.Done, "Pause indexing"),
+    Endpoint("POST", "/index/resume", resume, NoParams, protocol.Done, "Resume indexing"),
+    Endpoint(
+        "POST", "/index/rescan", rescan, NoParams, protocol.Done, "Look at every folder again"
+    ),
+    Endpoint(
+        "POST", "/index/retry", retry, RetryParams, protocol.RetryReply, "Read failed files again"
+    ),
+    Endpoint(
+        "POST",
+        "/libraries/{id}/forget",
+        forget,
+        NoParams,
+        protocol.ForgetReply,
+        "Drop a library; its photos stay where they are",
+    ),
+    Endpoint("GET", "/doctor", doctor, NoParams, protocol.DoctorReply, "Examine the library"),
+    Endpoint(
+        "POST", "/codes", new_code, NoParams, protocol.CodeReply, "One-time code for the page"
+    ),
+    Endpoint("POST", "/stop", stop, NoParams, protocol.Done, "Stop the daemon"),
+)
