@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Final
@@ -21,9 +21,9 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from photosearch import formats, preprocess, scan
+from photosearch import formats, metadata, preprocess, scan
 from photosearch.errors import PhotoRejected, PhotosearchError
-from photosearch.types import Pixels, Preprocess, Stamp
+from photosearch.types import Facts, Pixels, Preprocess, Stamp
 
 MAX_SECONDS: Final = 60.0  # for one photo; the slowest honest one seen took 4
 MAX_MEMORY_BYTES: Final = 3 << 30  # address space of a worker beyond what it starts with
@@ -53,7 +53,7 @@ class Picture:
     width_px: int
     height_px: int
     format: str
-    taken: str | None
+    facts: Facts
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,25 @@ def _picture(stream: object, task: Task, digest: bytes, stamp: Stamp) -> Picture
     if how is not None:
         least_px = max(least_px, preprocess.DRAFT_OVERSAMPLING * how.side_px)
     photo = preprocess.open_photo(stream, least_px=least_px)  # type: ignore[arg-type]
+    small = formats.shrink(photo.image, side_px=task.side_px)
     return Picture(
         pixels=preprocess.fit(photo.image, how) if how else np.empty((0, 0, 3), np.uint8),
-        picture=formats.thumbnail(photo.image, side_px=task.side_px),
+        picture=formats.webp(small),
         content_hash=digest,
         stamp=stamp,
         width_px=photo.width_px,
         height_px=photo.height_px,
         format=photo.format,
-        taken=formats.taken(photo.exif),
+        facts=_facts(photo, small, name=os.path.basename(task.path)),
     )
+
+
+def _facts(photo: preprocess.Decoded, small: Image.Image, *, name: str) -> Facts:
+    """What the file says, and what a glance at it adds."""
+    seen = formats.glance(small)
+    told = metadata.read(metadata.sources(photo.exif, photo.info), name=name)
+    kind = "document" if told.kind == "photo" and seen.is_document else told.kind
+    return replace(told, kind=kind, dhash=seen.dhash, colour=seen.colour)
 
 
 def _serve(pipe: Connection, memory_bytes: int) -> None:

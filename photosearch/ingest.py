@@ -25,7 +25,7 @@ from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
 from photosearch.store.photos import join
 from photosearch.thumbnails import Thumbnails
-from photosearch.types import Location, Root, Stamp
+from photosearch.types import Facts, Location, Preprocess, Root, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ class Ingest:
         waiting = self._carry_out(root, known, todo, totals)
         if not under:
             self._embed_missing(root, totals)
+            self._ask_again(root)
         return waiting
 
     def look_at(self, root: Root, paths: Iterable[bytes], totals: Totals) -> list[bytes]:
@@ -212,7 +213,9 @@ class Ingest:
         changes = Changes(work.root.root_id)
         ready: list[tuple[bytes, Picture]] = []
         since = time.monotonic()
-        for task, outcome in self._pool.run(self._tasks(work, unread)):
+        for task, outcome in self._pool.run(
+            self._tasks(work.root, unread, self._encoder.preprocess)
+        ):
             if isinstance(outcome, Picture):
                 ready.append((task.key, outcome))
                 work.totals.decoded += 1
@@ -227,11 +230,13 @@ class Ingest:
                 self._on_progress(work.totals)
         self._embed(work, changes, ready)
 
-    def _tasks(self, work: _Work, unread: Sequence[tuple[bytes, Stamp]]) -> Iterator[Task]:
+    def _tasks(
+        self, root: Root, unread: Sequence[tuple[bytes, Stamp]], how: Preprocess | None
+    ) -> Iterator[Task]:
         for path, _ in unread:
             if self._should_stop():
                 return
-            yield Task(path, self._absolute(work.root, path), self._encoder.preprocess)
+            yield Task(path, self._absolute(root, path), how)
 
     def _embed(
         self, work: _Work, changes: Changes, ready: Sequence[tuple[bytes, Picture]]
@@ -259,9 +264,10 @@ class Ingest:
                         picture.format,
                         picture.width_px,
                         picture.height_px,
-                        picture.taken,
+                        picture.facts.taken,
                         vector,
                         tuple(places[digest]),
+                        picture.facts,
                     )
                 )
         return self._commit(changes)
@@ -272,6 +278,26 @@ class Ingest:
         if missing:
             work = _Work(root, {}, {}, replace(totals))  # re-embedding changes no count
             self._decode(work, missing)
+
+    def _ask_again(self, root: Root) -> None:
+        """Photos of an older library, whose files were never asked what this program reads now.
+        Their thumbnails come along; nothing is embedded."""
+        missing = self._library.without_facts(root.root_id)
+        changes = Changes(root.root_id)
+        tasks = self._tasks(root, missing, None)
+        for task, outcome in self._pool.run(tasks):
+            if isinstance(outcome, Picture):
+                photo_id = self._library.photo_with_hash(outcome.content_hash)
+                if photo_id is not None:
+                    self._thumbnails.put(outcome.content_hash, outcome.picture)
+                    changes.told[photo_id] = outcome.facts
+            elif not outcome.transient:  # not to be asked again and again
+                place = self._library.known(root.root_id, task.key)
+                if place is not None and place.photo_id is not None:
+                    changes.told[place.photo_id] = Facts()
+            if len(changes.told) >= BATCH:
+                changes = self._commit(changes)
+        self._commit(changes)
 
     def _commit(self, changes: Changes) -> Changes:
         self._library.commit(changes, now_ns=self._clock_ns())

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from photosearch import metadata
 from photosearch.conditions import Condition, Group
 from photosearch.errors import LibraryDamaged, PhotosearchError
 from photosearch.index.exact import MAX_ID
 from photosearch.index.hnsw import layout
 from photosearch.index.neighbours import GRAPH_FROM_BYTES, Index
-from photosearch.store import filters, graphs, photos, schema
+from photosearch.store import facts, filters, graphs, photos, schema
 from photosearch.store.connection import (
     Connection,
     backup,
@@ -34,8 +35,9 @@ from photosearch.store.connection import (
     snapshot,
     transaction,
 )
+from photosearch.store.facts import Told
 from photosearch.store.photos import Counts, Place
-from photosearch.types import Ids, Location, Photo, Root, Stamp, Vector
+from photosearch.types import Facts, Ids, Location, Photo, Root, Stamp, Vector
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Embedded:
     taken: str | None
     vector: Vector
     places: tuple[tuple[bytes, Stamp], ...]  # paths in the root, and their stamps
+    facts: Facts | None = None  # None: the file is asked later
 
 
 @dataclass
@@ -69,9 +72,10 @@ class Changes:
     located: list[tuple[bytes, Stamp, int]] = field(default_factory=list)  # path, stamp, photo
     rejected: list[tuple[bytes, Stamp, str]] = field(default_factory=list)  # path, stamp, reason
     forgotten: list[bytes] = field(default_factory=list)
+    told: dict[int, Facts] = field(default_factory=dict)  # by photo, of photos known already
 
     def __bool__(self) -> bool:
-        return bool(self.embedded or self.located or self.rejected or self.forgotten)
+        return bool(self.embedded or self.located or self.rejected or self.forgotten or self.told)
 
 
 class LibraryReader:
@@ -115,6 +119,11 @@ class LibraryReader:
     def photo(self, photo_id: int) -> Photo | None:
         with self.reading() as db:
             return photos.photo(db, photo_id)
+
+    def facts(self, photo_ids: Sequence[int]) -> dict[int, Told]:
+        """What these photos say of themselves, as far as their files were asked."""
+        with self.reading() as db, snapshot(db):
+            return facts.facts_of(db, photo_ids)
 
     def newest(self, limit: int) -> list[int]:
         with self.reading() as db:
@@ -291,6 +300,11 @@ class Library:
         with named_damage(self.file):
             return photos.unembedded(self._db, root_id, self._space_id)
 
+    def without_facts(self, root_id: int) -> list[tuple[bytes, Stamp]]:
+        """One location of each photo whose file this program has not asked yet."""
+        with named_damage(self.file):
+            return facts.without_facts(self._db, root_id, metadata.READER)
+
     def photo_at_stamp(self, stamp: Stamp) -> int | None:
         """The embedded photo that another path holds under this very file id, size and time."""
         with named_damage(self.file):
@@ -359,6 +373,8 @@ class Library:
             if photo_id > MAX_ID:  # ids are given in order: the file's counter is damaged
                 raise LibraryDamaged(self.file, f"photo id {photo_id} is out of range")
             vectors[photo_id] = new.vector
+            if new.facts is not None:
+                self._tell(photo_id, new.facts)
             places += [Location(root_id, path, stamp, photo_id, None) for path, stamp in new.places]
         places += [
             Location(root_id, path, stamp, photo_id, None)
@@ -372,7 +388,14 @@ class Library:
         photos.put_locations(db, places)
         for path in changes.forgotten:
             photos.delete_location(db, root_id, path)
+        for photo_id, told in changes.told.items():
+            self._tell(photo_id, told)
         return touched
+
+    def _tell(self, photo_id: int, told: Facts) -> None:
+        """Store a photo's facts, its place by name."""
+        place = ""
+        facts.put_facts(self._db, photo_id, told, place=place, reader=metadata.READER)
 
     def _follow(self, touched: set[int], orphans: set[int]) -> None:
         """Bring the index in memory to what was just committed."""

@@ -10,9 +10,10 @@ import functools
 import io
 import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pi_heif
@@ -66,6 +67,7 @@ class Decoded:
     height_px: int
     format: str  # one of FORMATS, or MPO
     exif: Image.Exif  # empty where there is none or it is damaged
+    info: Mapping[Any, Any]  # Pillow's: further blocks of metadata, by its names
 
 
 def decode(source: Path | BinaryIO | bytes, *, least_px: int) -> Image.Image:
@@ -126,13 +128,16 @@ def _load(image: Image.Image, least_px: int) -> Decoded:
         upright = upright.transpose(turn)
         if turn in SIDEWAYS:
             width, height = height, width
-    return Decoded(upright, width, height, name, exif)
+    return Decoded(upright, width, height, name, exif, dict(image.info))
 
 
 def _exif(image: Image.Image) -> Image.Exif:
     """The EXIF block, or an empty one: a photo with damaged EXIF is still a photo."""
     try:
-        return image.getexif()
+        exif = image.getexif()
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            exif.get_ifd(part)  # a TIFF's are read from the file, which is closed later
+        return exif
     except (OSError, SyntaxError, struct.error, *_DAMAGED):
         return Image.Exif()
 

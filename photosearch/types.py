@@ -64,6 +64,38 @@ class Photo:
     taken: str | None  # local time as the camera wrote it, ISO 8601, seldom with an offset
 
 
+Kind = Literal["photo", "screenshot", "document"]
+TakenFrom = Literal["camera", "name"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a photo's file says of itself beside its pixels, and what a glance at them says.
+
+    None and "" mean that it says nothing; nothing is ever guessed.
+    """
+
+    taken: str | None = None  # local time, ISO 8601; an offset, or a time of day, only where known
+    taken_from: TakenFrom | None = None  # the camera wrote it, or the file's name holds it
+    camera: str | None = None  # maker and model, the maker named once
+    lens: str | None = None
+    iso: int | None = None
+    exposure_s: float | None = None
+    aperture: float | None = None  # f-number
+    focal_mm: float | None = None  # as written, not as for 35 mm film
+    latitude: float | None = None  # degrees, WGS 84; both or neither
+    longitude: float | None = None
+    rating: int | None = None  # -1 rejected, 0..5 stars
+    caption: str = ""  # title and description, one a line
+    keywords: tuple[str, ...] = ()
+    kind: Kind = "photo"
+    burst: str | None = None  # the camera's own name of the series it belongs to
+    live: str | None = None  # the name a Live Photo's still and film share
+    seconds: float | None = None  # of a video
+    dhash: int | None = None  # 64-bit difference hash, signed; None for a picture of one colour
+    colour: int | None = None  # the average, 0xRRGGBB
+
+
 @dataclass(frozen=True)
 class Location:
     """A path we have seen: with its Photo, or with the reason it was rejected."""

@@ -130,7 +130,8 @@ def rows_by_table(db: Connection) -> dict[str, int]:
 
     # Without its plug-ins, which would run other packages' code inside the library.
     tables = Database(db, recursive_triggers=False, execute_plugins=False).tables
-    inner = ("sqlite_", "location_names")  # SQLite's own, and those behind the index of names
+    # SQLite's own, and those behind the indexes of words.
+    inner = ("sqlite_", "location_names", "facts_words", "texts_words")
     return {table.name: table.count for table in tables if not table.name.startswith(inner)}
 
 

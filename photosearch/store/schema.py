@@ -133,10 +133,112 @@ def m003_names(db: Connection) -> None:
     db.execute("CREATE INDEX photos_taken ON photos(taken)")
 
 
+def m004_facts(db: Connection) -> None:
+    """What files say of themselves, where that is, text inside pictures, and what belongs
+    together; and what each folder looked like when it was last in order.
+
+    `facts.reader` and `texts.reader` number the code that read them: rows of an older one
+    are read again. Captions, keywords and places are found by any three characters.
+    """
+    db.execute(
+        "CREATE TABLE facts ("
+        " photo_id INTEGER PRIMARY KEY REFERENCES photos(id) ON DELETE CASCADE,"
+        " reader INTEGER NOT NULL,"
+        " taken_from TEXT CHECK (taken_from IN ('camera', 'name')),"
+        " camera TEXT, lens TEXT, iso INTEGER, exposure_s REAL, aperture REAL, focal_mm REAL,"
+        " latitude REAL CHECK (latitude BETWEEN -90 AND 90),"
+        " longitude REAL CHECK (longitude BETWEEN -180 AND 180),"
+        " place TEXT NOT NULL DEFAULT '',"  # "Neuilly-sur-Seine, Paris, France"; "" where unknown
+        " rating INTEGER CHECK (rating BETWEEN -1 AND 5),"
+        " caption TEXT NOT NULL DEFAULT '',"
+        " keywords TEXT NOT NULL DEFAULT '',"  # one a line
+        " kind TEXT NOT NULL CHECK (kind IN ('photo', 'screenshot', 'document')),"
+        " burst TEXT, live TEXT, seconds REAL,"
+        " dhash INTEGER, colour INTEGER,"
+        " CHECK ((latitude IS NULL) = (longitude IS NULL))"
+        ") STRICT"
+    )
+    for column in ("latitude", "iso", "burst", "live"):
+        db.execute(f"CREATE INDEX facts_{column} ON facts({column}) WHERE {column} IS NOT NULL")
+    # Two hashes that differ in at most three bits agree in one of four quarters.
+    for quarter in range(4):
+        db.execute(
+            f"CREATE INDEX facts_dhash{quarter} ON facts((dhash >> {16 * quarter}) & 65535)"
+            " WHERE dhash IS NOT NULL"
+        )
+    db.execute(
+        "CREATE TABLE texts ("  # what is written in a picture; "" where nothing is
+        " photo_id INTEGER PRIMARY KEY REFERENCES photos(id) ON DELETE CASCADE,"
+        " reader INTEGER NOT NULL,"
+        " text TEXT NOT NULL"
+        ") STRICT"
+    )
+    _index_words(db, "facts", ("caption", "keywords", "place"))
+    _index_words(db, "texts", ("text",))
+    db.execute(
+        "CREATE TABLE groups ("  # photos shown as one; a photo in no group has no row
+        " photo_id INTEGER PRIMARY KEY REFERENCES photos(id) ON DELETE CASCADE,"
+        " group_id INTEGER NOT NULL,"  # the id of the photo it began with, gone or not
+        " why TEXT NOT NULL CHECK (why IN ('first', 'near', 'burst', 'raw', 'live'))"
+        ") STRICT"
+    )
+    db.execute("CREATE INDEX groups_group ON groups(group_id)")
+    db.execute(
+        "CREATE TABLE folders ("  # in which library and disk agreed, and what was there then
+        " root_id INTEGER NOT NULL REFERENCES roots(id) ON DELETE CASCADE,"
+        " path BLOB NOT NULL,"
+        " inode INTEGER NOT NULL,"
+        " files INTEGER NOT NULL,"  # photo files
+        " digest BLOB NOT NULL,"
+        " PRIMARY KEY (root_id, path)"
+        ") STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE places ("  # towns, from GeoNames; filled by the program
+        " id INTEGER PRIMARY KEY,"
+        " name TEXT NOT NULL,"
+        " country TEXT NOT NULL,"
+        " latitude REAL NOT NULL,"
+        " longitude REAL NOT NULL,"
+        " population INTEGER NOT NULL"
+        ") STRICT"
+    )
+    db.execute("CREATE INDEX places_latitude ON places(latitude)")
+    db.execute(
+        "CREATE TABLE place_names ("  # folded, in every spelling we keep
+        " name TEXT NOT NULL,"
+        " place_id INTEGER NOT NULL REFERENCES places(id) ON DELETE CASCADE,"
+        " PRIMARY KEY (name, place_id)"
+        ") STRICT, WITHOUT ROWID"
+    )
+
+
+def _index_words(db: Connection, table: str, columns: tuple[str, ...]) -> None:
+    """A trigram index over a table's columns, kept in step by triggers; for m004."""
+    names = ", ".join(columns)
+    db.execute(
+        f"CREATE VIRTUAL TABLE {table}_words USING fts5({names}, content = '{table}',"
+        " content_rowid = 'photo_id', tokenize = 'trigram')"
+    )
+    new, old = (", ".join(f"{row}.{name}" for name in columns) for row in ("new", "old"))
+    add = f"INSERT INTO {table}_words (rowid, {names}) VALUES (new.photo_id, {new});"
+    drop = (
+        f"INSERT INTO {table}_words ({table}_words, rowid, {names})"
+        f" VALUES ('delete', old.photo_id, {old});"
+    )
+    db.execute(f"CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN {add} END")
+    db.execute(f"CREATE TRIGGER {table}_dropped AFTER DELETE ON {table} BEGIN {drop} END")
+    db.execute(
+        f"CREATE TRIGGER {table}_changed AFTER UPDATE OF photo_id, {names} ON {table}"
+        f" BEGIN {drop} {add} END"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
     m003_names,
+    m004_facts,
 )
 
 

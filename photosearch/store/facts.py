@@ -1,0 +1,91 @@
+"""One named function per query about what photos say of themselves, and the text in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from photosearch.store.connection import Connection
+from photosearch.store.photos import MAX_SQL_VARIABLES
+from photosearch.types import Facts, Stamp
+
+_COLUMNS: Final = (
+    "taken_from, camera, lens, iso, exposure_s, aperture, focal_mm, latitude, longitude, rating,"
+    " caption, keywords, kind, burst, live, seconds, dhash, colour"
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Facts as stored, with the place's name."""
+
+    facts: Facts
+    place: str
+
+
+def put_facts(db: Connection, photo_id: int, facts: Facts, *, place: str, reader: int) -> None:
+    """Insert or replace a photo's facts; `reader` numbers the code that read them."""
+    assert db.in_transaction
+    row = (
+        facts.taken_from, facts.camera, facts.lens, facts.iso, facts.exposure_s, facts.aperture,
+        facts.focal_mm, facts.latitude, facts.longitude, facts.rating, facts.caption,
+        "\n".join(facts.keywords), facts.kind, facts.burst, facts.live, facts.seconds,
+        facts.dhash, facts.colour,
+    )  # fmt: skip
+    marks = ", ".join("?" * (len(row) + 3))
+    # Not INSERT OR REPLACE: it would delete without the trigger that keeps the words in step.
+    changed = ", ".join(
+        f"{name} = excluded.{name}" for name in ("reader", "place", *_COLUMNS.split(", "))
+    )
+    db.execute(
+        f"INSERT INTO facts (photo_id, reader, place, {_COLUMNS}) VALUES ({marks})"
+        f" ON CONFLICT (photo_id) DO UPDATE SET {changed}",
+        (photo_id, reader, place, *row),
+    )
+    db.execute("UPDATE photos SET taken = ? WHERE id = ?", (facts.taken, photo_id))
+
+
+def facts_of(db: Connection, photo_ids: Sequence[int]) -> dict[int, Told]:
+    """The facts of those of these photos that have any."""
+    found: dict[int, Told] = {}
+    for start in range(0, len(photo_ids), MAX_SQL_VARIABLES):
+        part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
+        marks = ", ".join("?" * len(part))
+        rows = db.execute(
+            f"SELECT f.photo_id, f.place, p.taken, {_COLUMNS} FROM facts f"
+            f" JOIN photos p ON p.id = f.photo_id WHERE f.photo_id IN ({marks})",
+            part,
+        )
+        for photo_id, place, taken, *row in rows:
+            row[11] = tuple(row[11].split("\n")) if row[11] else ()
+            found[photo_id] = Told(Facts(taken, *row), place)
+    return found
+
+
+def without_facts(db: Connection, root_id: int, reader: int) -> list[tuple[bytes, Stamp]]:
+    """One location of each photo in a root that was not read by this code yet; newest first."""
+    rows = db.execute(
+        "SELECT path, size_bytes, mtime_ns, device, inode FROM locations l"
+        " WHERE root_id = ? AND photo_id IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM facts WHERE photo_id = l.photo_id AND reader >= ?)"
+        " GROUP BY photo_id ORDER BY mtime_ns DESC",
+        (root_id, reader),
+    )
+    return [(path, Stamp(*stamp)) for path, *stamp in rows]
+
+
+def put_texts(db: Connection, texts: Mapping[int, str], *, reader: int) -> None:
+    """Store what is written in these pictures; "" for nothing."""
+    assert db.in_transaction
+    db.executemany(
+        "INSERT INTO texts (photo_id, reader, text) VALUES (?, ?, ?)"
+        " ON CONFLICT (photo_id) DO UPDATE SET reader = excluded.reader, text = excluded.text",
+        ((photo_id, reader, text) for photo_id, text in texts.items()),
+    )
+
+
+def text_of(db: Connection, photo_id: int) -> str | None:
+    """What is written in a picture; None where nobody has looked yet."""
+    row = db.execute("SELECT text FROM texts WHERE photo_id = ?", (photo_id,)).fetchone()
+    return row[0] if row else None
