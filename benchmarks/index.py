@@ -42,7 +42,7 @@ from photosearch.index import hnsw
 from photosearch.index.exact import best
 from photosearch.index.neighbours import Index
 from photosearch.library import Changes, Embedded, Library, LibraryReader
-from photosearch.store import photos, schema
+from photosearch.store import embeddings, photos, schema
 from photosearch.store.connection import open_writer, transaction
 from photosearch.types import Matrix, Stamp
 
@@ -201,7 +201,7 @@ def fill(file: Path, rows: Matrix) -> None:
     schema.migrate(db, file)
     with transaction(db):
         root = photos.add_root(db, "/photos")
-        space = photos.add_space(db, "bench", rows.shape[1], "bench")
+        space = embeddings.add_space(db, "bench", rows.shape[1], "bench")
         numbers = range(1, len(rows) + 1)
         db.executemany(
             "INSERT INTO photos (id, content_hash, size_bytes, format, width_px, height_px)"
@@ -213,7 +213,7 @@ def fill(file: Path, rows: Matrix) -> None:
             " VALUES (?, ?, ?, ?, 1, ?, ?)",
             ((root, b"2024/06/IMG_%07d.jpg" % n, n, n, n, n) for n in numbers),
         )
-        photos.add_embeddings(db, space, {n: rows[n - 1] for n in numbers})
+        embeddings.add(db, space, {n: rows[n - 1] for n in numbers})
     db.close()
 
 
@@ -279,7 +279,7 @@ def raw_insert_ms(folder: Path, rows: Matrix) -> dict[int, float]:
     schema.migrate(db, folder / "raw.db")
     with transaction(db):
         root = photos.add_root(db, "/photos")
-        space = photos.add_space(db, "bench", rows.shape[1], "bench")
+        space = embeddings.add_space(db, "bench", rows.shape[1], "bench")
     found = {}
     for size in (1, 16):
         start = iter(range(size * 10**5, 10**7, size))

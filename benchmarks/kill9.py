@@ -37,9 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from photosearch import library as library_module
 from photosearch.index import hnsw
-from photosearch.library import Changes, Embedded, Library
+from photosearch.library import Changes, Embedded, Library, writer
 from photosearch.store import graphs
 from photosearch.store.connection import problems
 from photosearch.types import Stamp, Vector
@@ -64,7 +63,7 @@ def stamp(number: int) -> Stamp:
 
 def open_small(file: Path) -> Library:
     """A library that builds and keeps its graph from the first photos on."""
-    library_module.SAVE_GRAPH_AFTER = 8  # type: ignore[misc]
+    writer.SAVE_GRAPH_AFTER = 8  # type: ignore[misc]
     graphs.CHUNK_BYTES = 4096  # type: ignore[misc]
     return Library(file, space="kill9", dim=DIM, bundle="kill9", graph_from=40 * DIM * 4)
 

@@ -41,12 +41,12 @@ MUTANTS = (  # one a line, whatever its length
     ("store/connection.py", "secure_delete = ON", "secure_delete = OFF", DOCTOR),
     ("store/connection.py", "wal_checkpoint(TRUNCATE)", "wal_checkpoint(PASSIVE)", FAULTS),
     ("store/connection.py", "PRAGMA busy_timeout = 0", "PRAGMA busy_timeout = 200", FAULTS),
-    ("store/photos.py", "(found, vectors) if sound.all()", "(found, vectors) if True", DOCTOR),
-    ("library.py", "self._drop_unsound()\n", "pass\n", DOCTOR),
-    ("library.py", "graphs.drop_graphs(self._db, self._space_id)", "pass", FAULTS),
-    ("library.py", "self._rested = checkpoint(self._db)\n        return len(gone)",
+    ("store/embeddings.py", "(found, vectors) if sound.all()", "(found, vectors) if True", DOCTOR),
+    ("library/writer.py", "self._drop_unsound()\n", "pass\n", DOCTOR),
+    ("library/writer.py", "graphs.drop_graphs(self._db, self._space_id)", "pass", FAULTS),
+    ("library/writer.py", "self._rested = checkpoint(self._db)\n        return len(gone)",
      "self._rested = True\n        return len(gone)", DOCTOR),
-    ("library.py", "self.index.remove(photo_id)", "pass", FAULTS),
+    ("library/writer.py", "self.index.remove(photo_id)", "pass", FAULTS),
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ and seldom says where: so neither a zone nor a clock change can move a photo.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,8 +71,65 @@ def find_date(words: Sequence[str], *, today: datetime.date, language: Language)
     if plain[0] in language.before_date:
         # "march" alone is a walk as often as a month; "in march" is the month.
         found = calendar.between(plain[1:], sure=plain[0] in language.in_month, led=True)
-        return None if found is None else replace(found, words=found.words + 1)
-    return calendar.between(plain, sure=False, led=False)
+        found = None if found is None else replace(found, words=found.words + 1)
+    else:
+        found = calendar.between(plain, sure=False, led=False)
+    if (
+        found is not None
+        and language.joined
+        and plain[found.words :][:1] in ([w] for w in language.of)
+    ):
+        return replace(found, words=found.words + 1)  # 去年的, before what it tells of
+    return found
+
+
+def find_joined(text: str, *, today: datetime.date, language: Language) -> list[tuple[int, int]]:
+    """Where the words of dates stand in a text without white space: (start, end) of each."""
+    spans: list[tuple[int, int]] = []
+    position = 0
+    while position < len(text):
+        words = _lexemes(text, position, language)
+        found = find_date([word for word, _ in words], today=today, language=language)
+        if found is None:
+            position += 1
+            continue
+        for word, start in words[: found.words]:
+            position = start + len(word)
+            spans.append((start, position))
+    return spans
+
+
+def _lexemes(text: str, position: int, language: Language) -> list[tuple[str, int]]:
+    """Words of the table, and numbers with what belongs to them, one after another from here."""
+    found: list[tuple[str, int]] = []
+    if position and text[position - 1].isnumeric():
+        return found  # inside a number, or "一周一次", once a week
+    table = _lexicon(language)
+    while len(found) < MAX_WORDS and (match := table.match(text, position)) is not None:
+        found.append((match.group(), position))
+        position = match.end()
+    return found
+
+
+@functools.cache
+def _lexicon_of(words: tuple[str, ...], years: str, days: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?:{_YEAR}(?:{years})|[0-9]{{1,2}}(?:{days})(?![0-9])|{'|'.join(words)})", re.IGNORECASE
+    )
+
+
+def _lexicon(language: Language) -> re.Pattern[str]:
+    """Of a language whose words join: its own words, longest first, and numbers it marks."""
+    tables = (
+        language.months, language.seasons, language.weekdays, language.days_ago, language.spans,
+        language.follow, language.of, language.to, language.before_date,
+    )  # fmt: skip
+    words = {word for table in tables for word in table if not word.isascii()}
+    return _lexicon_of(
+        tuple(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word))),
+        "|".join(map(re.escape, language.year_suffixes)),
+        "|".join(re.escape(suffix) for suffix in language.day_suffixes if not suffix.isascii()),
+    )
 
 
 def find_bound(
@@ -125,6 +183,10 @@ class _Calendar:
         if first is None:
             return None
         rest = words[first.words :]
+        if rest and rest[0] in self.language.follow:
+            bound = self.bound(self.language.follow[rest[0]], words[: first.words], taken=1)
+            if bound is not None:
+                return bound
         if len(rest) > 1 and rest[0] in self.language.to:
             second = self.period(rest[1:], sure=sure, led=led)
             joined = None if second is None else self._join(first, second)
@@ -150,7 +212,8 @@ class _Calendar:
         if not words:
             return None
         return (
-            self._numeric(words[0])
+            self._year_first(words)
+            or self._numeric(words[0])
             or self._relative(words)
             or self._day_month(words, led=led)
             or self._month_first(words, sure=sure, led=led)
@@ -196,6 +259,31 @@ class _Calendar:
             return None
 
     # --- by names -----------------------------------------------------------------------------
+
+    def _year_first(self, words: Sequence[str]) -> _Period | None:
+        """2019年7月14日; 2019年夏天; 去年7月. Only in languages that say it so."""
+        if not self.language.year_first:
+            return None
+        year = self._year(words[0])
+        if year is None:
+            back, unit = self.language.spans.get(words[0], (0, ""))
+            if unit != "year":
+                return None
+            year = self.today.year - back
+        after = words[1] if len(words) > 1 else ""
+        if after in self.language.seasons:
+            return self._season_of(2, after, year)
+        month = self._named_month(after)
+        if month is None:
+            return self._date(1, year, None, None)
+        day = self._day_number(words[2]) if len(words) > 2 else None
+        whole = None if day is None else self._date(3, year, month, day)
+        return whole or self._month(2, year, month)
+
+    def _year(self, word: str) -> int | None:
+        for suffix in self.language.year_suffixes:
+            word = word.removesuffix(suffix)
+        return int(word) if re.fullmatch(_YEAR, word) else None
 
     def _day_month(self, words: Sequence[str], *, led: bool) -> _Period | None:
         """14 july 2019; 14 july, of any year."""
@@ -267,8 +355,8 @@ class _Calendar:
     def _year_after(self, words: Sequence[str]) -> tuple[int, int | None]:
         """(words used, year) of "2019" or "of 2019"."""
         used = 1 if len(words) > 1 and words[0] in self.language.of else 0
-        if len(words) > used and re.fullmatch(_YEAR, words[used]):
-            return used + 1, int(words[used])
+        if len(words) > used and (year := self._year(words[used])) is not None:
+            return used + 1, year
         return 0, None
 
     # --- by today -----------------------------------------------------------------------------
@@ -276,10 +364,11 @@ class _Calendar:
     def _relative(self, words: Sequence[str]) -> _Period | None:
         """today, yesterday; last and this week, month, year, summer; last july, last monday."""
         day = self.today.toordinal()
-        if words[0] in self.language.today:
-            return self._day(1, day)
-        if words[0] in self.language.yesterday:
-            return self._day(1, day - 1)
+        if words[0] in self.language.days_ago:
+            return self._day(1, day - self.language.days_ago[words[0]])
+        if words[0] in self.language.spans:
+            span, unit = self.language.spans[words[0]]
+            return replace(self._unit(unit, back=span), words=1)
         back = int(words[0] in self.language.last)
         if len(words) < 2 or not (back or words[0] in self.language.this):
             return None

@@ -54,6 +54,7 @@ class Picture:
     height_px: int
     format: str
     facts: Facts
+    colour: int  # 0xRRGGBB, the mean
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _picture(stream: object, task: Task, digest: bytes, stamp: Stamp) -> Picture
         height_px=photo.height_px,
         format=photo.format,
         facts=_facts(photo, small, name=os.path.basename(task.path)),
+        colour=formats.colour(small),
     )
 
 
@@ -126,7 +128,7 @@ def _facts(photo: preprocess.Decoded, small: Image.Image, *, name: str) -> Facts
     seen = formats.glance(small)
     told = metadata.read(metadata.sources(photo.exif, photo.info), name=name)
     kind = "document" if told.kind == "photo" and seen.is_document else told.kind
-    return replace(told, kind=kind, dhash=seen.dhash, colour=seen.colour)
+    return replace(told, kind=kind, dhash=seen.dhash)
 
 
 def _serve(pipe: Connection, memory_bytes: int) -> None:

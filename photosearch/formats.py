@@ -22,7 +22,6 @@ class Glance:
     """What a thumbnail shows without understanding it."""
 
     dhash: int | None  # signed 64 bits; None where the picture is too plain to have one
-    colour: int  # the average, 0xRRGGBB
     is_document: bool  # ink on paper: text worth reading before that of other photos
 
 
@@ -43,15 +42,22 @@ def webp(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+def colour(image: Image.Image) -> int:
+    """The mean colour of an upright RGB image, as 0xRRGGBB: what a page shows before the photo."""
+    (red, green, blue) = image.resize((1, 1), Image.Resampling.BOX, reducing_gap=2.0).getpixel(
+        (0, 0)
+    )  # type: ignore[misc]
+    return int(red) << 16 | int(green) << 8 | int(blue)
+
+
 def thumbnail(image: Image.Image, *, side_px: int = THUMBNAIL_PX) -> bytes:
     """WebP of an upright RGB image, its longer side at most `side_px`; carries no metadata."""
     return webp(shrink(image, side_px=side_px))
 
 
 def glance(small: Image.Image) -> Glance:
-    """Hash, colour and kind of a small upright RGB image; a millisecond."""
-    red, green, blue = small.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
-    return Glance(_dhash(small), int(red) << 16 | int(green) << 8 | int(blue), _is_document(small))
+    """Hash and kind of a small upright RGB image; a millisecond."""
+    return Glance(_dhash(small), _is_document(small))
 
 
 def _dhash(small: Image.Image) -> int | None:

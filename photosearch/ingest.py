@@ -267,6 +267,7 @@ class Ingest:
                         picture.facts.taken,
                         vector,
                         tuple(places[digest]),
+                        picture.colour,
                         picture.facts,
                     )
                 )
@@ -290,11 +291,11 @@ class Ingest:
                 photo_id = self._library.photo_with_hash(outcome.content_hash)
                 if photo_id is not None:
                     self._thumbnails.put(outcome.content_hash, outcome.picture)
-                    changes.told[photo_id] = outcome.facts
+                    changes.told.append((photo_id, outcome.facts, outcome.colour))
             elif not outcome.transient:  # not to be asked again and again
                 place = self._library.known(root.root_id, task.key)
                 if place is not None and place.photo_id is not None:
-                    changes.told[place.photo_id] = Facts()
+                    changes.told.append((place.photo_id, Facts(), None))
             if len(changes.told) >= BATCH:
                 changes = self._commit(changes)
         self._commit(changes)

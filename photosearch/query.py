@@ -10,6 +10,7 @@ looks like a filter and is none becomes words, and its token says why.
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import unicodedata
 from collections.abc import Hashable, Sequence
@@ -17,8 +18,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from photosearch.conditions import Condition, Group, NameHas, TakenEvery, TakenIn
-from photosearch.dates import MAX_WORDS, Found, find_bound, find_date, looks_like_a_date
-from photosearch.language import ENGLISH, Language
+from photosearch.dates import (
+    MAX_WORDS,
+    Found,
+    find_bound,
+    find_date,
+    find_joined,
+    looks_like_a_date,
+)
+from photosearch.language import Language, language_of
 from photosearch.values import conditions_of, find_distance_km, find_place, not_known
 
 MAX_QUERY_CHARS: Final = 1000
@@ -26,7 +34,7 @@ MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every 
 MAX_ID: Final = (1 << 63) - 1
 
 _PIECE: Final = re.compile(
-    r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+):)?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
+    r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+)[:：])?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
 )
 _PICTURE_FILE: Final = re.compile(
     r".+\.(?:jpe?g|png|hei[cf]|webp|avif|gif|tiff?|bmp)", re.IGNORECASE
@@ -75,15 +83,20 @@ def parse(
     *,
     now: datetime.datetime,
     like_photo_id: int | None = None,
-    language: Language = ENGLISH,
+    language: Language | None = None,
 ) -> Query:
     """Understand what was typed at `now`, a moment in the user's zone.
 
     Longer input is cut at MAX_QUERY_CHARS. `like_photo_id` goes before any like: typed.
+    Without a language, the script of what was typed says which table it is read by.
     """
     assert now.tzinfo is not None, "only an aware time says which day it is for the user"
     clean = _clean(typed[:MAX_QUERY_CHARS])
-    draft = _Draft(_pieces(clean), language, now.date(), like_photo_id)
+    table = language_of(clean) if language is None else language
+    pieces = _pieces(clean)
+    if table.joined:
+        pieces = [part for piece in pieces for part in _parted(piece, now.date(), table)]
+    draft = _Draft(pieces, table, now.date(), like_photo_id)
     position = 0
     while position < len(draft.pieces):
         position += draft.take(position)
@@ -158,6 +171,38 @@ def _pieces(clean: str) -> list[_Piece]:
             )
         )
         position = match.end()
+
+
+def _joined(pieces: Sequence[_Piece]) -> str:
+    """Their texts, with a space where there was white space."""
+    text = pieces[0].text
+    for one, other in itertools.pairwise(pieces):
+        text += f" {other.text}" if other.start > one.end else other.text
+    return text
+
+
+def _parted(piece: _Piece, today: datetime.date, language: Language) -> list[_Piece]:
+    """A piece of joined words as several, where words of a date stand in it: 去年|的|海滩."""
+    if not piece.plain or piece.open_quote or piece.text.isascii():
+        return [piece]
+    edges = {0, len(piece.text)}
+    for span in find_joined(piece.text.lower(), today=today, language=language):
+        edges.update(span)
+    cuts = sorted(edges)
+    if len(cuts) == 2 or len(piece.text.lower()) != len(piece.text):
+        return [piece]
+    return [
+        _Piece(
+            piece.start + start,
+            piece.start + end,
+            piece.text[start:end],
+            False,
+            None,
+            piece.text[start:end],
+            False,
+        )
+        for start, end in itertools.pairwise(cuts)
+    ]
 
 
 class _Draft:
@@ -287,7 +332,7 @@ class _Draft:
         if found is None:
             return 0
         used = self.pieces[position : position + found.words]
-        text = " ".join(part.text for part in used)
+        text = _joined(used)
         whole = _Piece(used[0].start, used[-1].end, text, False, None, text, False)
         self._add_date(whole, found, negative=False)
         return found.words
@@ -302,7 +347,10 @@ class _Draft:
 
     def _take_key(self, piece: _Piece) -> None:
         key = self._language.keys.get(piece.key or "")
-        if key is None:
+        if key is None and not piece.text.removeprefix("-").lower().startswith(f"{piece.key}:"):
+            self._words.append(" ".join(piece.text.replace('"', "").split()))  # Chinese's own colon
+            self._join_words(piece)
+        elif key is None:
             self._to_words(piece, f"there is no filter {piece.key}:")
         elif key in ("like", "sort", "within"):
             if piece.minus:

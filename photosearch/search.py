@@ -279,6 +279,7 @@ class Search:
                     offline=place.offline,
                     width_px=place.photo.width_px,
                     height_px=place.photo.height_px,
+                    colour=None if place.photo.colour is None else f"#{place.photo.colour:06x}",
                 )
             )
         return tuple(hits)

@@ -62,6 +62,7 @@ class Photo:
     height_px: int
     format: str  # Pillow's name of what the bytes are: JPEG, PNG, ...
     taken: str | None  # local time as the camera wrote it, ISO 8601, seldom with an offset
+    colour: int | None  # the mean, 0xRRGGBB; None where the library is older than colours
 
 
 Kind = Literal["photo", "screenshot", "document"]
@@ -93,7 +94,6 @@ class Facts:
     live: str | None = None  # the name a Live Photo's still and film share
     seconds: float | None = None  # of a video
     dhash: int | None = None  # 64-bit difference hash, signed; None for a picture of one colour
-    colour: int | None = None  # the average, 0xRRGGBB
 
 
 @dataclass(frozen=True)
@@ -130,3 +130,4 @@ class Hit:
     offline: bool
     width_px: int
     height_px: int
+    colour: str | None = None  # the photo's mean as "#rrggbb", to show before the photo is there

@@ -12,7 +12,7 @@ from photosearch.types import Facts, Stamp
 
 _COLUMNS: Final = (
     "taken_from, camera, lens, iso, exposure_s, aperture, focal_mm, latitude, longitude, rating,"
-    " caption, keywords, kind, burst, live, seconds, dhash, colour"
+    " caption, keywords, kind, burst, live, seconds, dhash"
 )
 
 
@@ -31,7 +31,7 @@ def put_facts(db: Connection, photo_id: int, facts: Facts, *, place: str, reader
         facts.taken_from, facts.camera, facts.lens, facts.iso, facts.exposure_s, facts.aperture,
         facts.focal_mm, facts.latitude, facts.longitude, facts.rating, facts.caption,
         "\n".join(facts.keywords), facts.kind, facts.burst, facts.live, facts.seconds,
-        facts.dhash, facts.colour,
+        facts.dhash,
     )  # fmt: skip
     marks = ", ".join("?" * (len(row) + 3))
     # Not INSERT OR REPLACE: it would delete without the trigger that keeps the words in step.

@@ -103,7 +103,7 @@ def places_matching(
         marks = ", ".join("?" * len(part))
         rows = db.execute(
             "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
-            " r.path, l.path, r.offline"
+            " p.colour, r.path, l.path, r.offline"
             " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
             f" WHERE p.id IN ({marks}) ORDER BY {best}r.offline, l.id",
             [*part, *values],

@@ -133,7 +133,15 @@ def m003_names(db: Connection) -> None:
     db.execute("CREATE INDEX photos_taken ON photos(taken)")
 
 
-def m004_facts(db: Connection) -> None:
+def m004_colours(db: Connection) -> None:
+    """The mean colour of each photo, to show in its place until it is there.
+
+    Photos from before have none, and a neutral grey stands for it.
+    """
+    db.execute("ALTER TABLE photos ADD COLUMN colour INTEGER CHECK (colour BETWEEN 0 AND 0xffffff)")
+
+
+def m005_facts(db: Connection) -> None:
     """What files say of themselves, where that is, text inside pictures, and what belongs
     together; and what each folder looked like when it was last in order.
 
@@ -154,7 +162,7 @@ def m004_facts(db: Connection) -> None:
         " keywords TEXT NOT NULL DEFAULT '',"  # one a line
         " kind TEXT NOT NULL CHECK (kind IN ('photo', 'screenshot', 'document')),"
         " burst TEXT, live TEXT, seconds REAL,"
-        " dhash INTEGER, colour INTEGER,"
+        " dhash INTEGER,"
         " CHECK ((latitude IS NULL) = (longitude IS NULL))"
         ") STRICT"
     )
@@ -214,7 +222,7 @@ def m004_facts(db: Connection) -> None:
 
 
 def _index_words(db: Connection, table: str, columns: tuple[str, ...]) -> None:
-    """A trigram index over a table's columns, kept in step by triggers; for m004."""
+    """A trigram index over a table's columns, kept in step by triggers; for m005."""
     names = ", ".join(columns)
     db.execute(
         f"CREATE VIRTUAL TABLE {table}_words USING fts5({names}, content = '{table}',"
@@ -238,7 +246,8 @@ MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
     m003_names,
-    m004_facts,
+    m004_colours,
+    m005_facts,
 )
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pytest
 import schemathesis
 from conftest import Bench, jpeg
 from hypothesis import HealthCheck, Phase, given, settings
+from PIL import Image
 from starlette.testclient import TestClient
 
 from photosearch import guard, opener, sessions
@@ -253,9 +255,13 @@ def test_search_answers_hits_with_all_their_fields(desk: Desk) -> None:
     hit = found["hits"][0]
     assert set(hit) == {
         "rank", "score", "path", "photo_id", "taken", "why", "relevant", "offline",
-        "width_px", "height_px",
+        "width_px", "height_px", "colour",
     }  # fmt: skip
     assert Path(hit["path"]).is_file()
+    with Image.open(hit["path"]) as photo:
+        mean = np.asarray(photo.convert("RGB"), np.float64).mean(axis=(0, 1))
+    told = [int(hit["colour"][start : start + 2], 16) for start in (1, 3, 5)]
+    assert np.abs(mean - told).max() <= 4, hit["colour"]  # of 255; JPEG decodes at reduced scale
     rest = desk.get("/search?q=a+dog&k=4&offset=4").json()
     assert [hit["rank"] for hit in rest["hits"]] == [5, 6]
 

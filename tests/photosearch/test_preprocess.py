@@ -14,14 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from photosearch import preprocess
+from photosearch import metadata, preprocess
 from photosearch.errors import PhotoRejected
-from photosearch.formats import taken, thumbnail
+from photosearch.formats import thumbnail
 from photosearch.types import Preprocess
 
 HOW = Preprocess(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "squash")
 DATA = Path(__file__).parent.parent / "data"
 TOLERANCE = 12  # of 255: JPEG at quality 95 on smooth pictures
+
+
+def taken(photo: preprocess.Decoded) -> str | None:
+    return metadata.read(metadata.sources(photo.exif, photo.info)).taken
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
@@ -82,7 +86,7 @@ def test_heic_is_read_upright_with_its_date() -> None:
     assert (photo.format, photo.width_px, photo.height_px) == ("HEIF", 64, 48)
     found = np.asarray(photo.image, dtype=int)
     assert np.abs(found - np.asarray(picture(1), dtype=int)).mean() < TOLERANCE
-    assert taken(photo.exif) == "2021-05-06T07:08:09"
+    assert taken(photo) == "2021-05-06T07:08:09"
 
 
 def test_damaged_heic_has_a_reason() -> None:
@@ -208,13 +212,13 @@ def test_the_date_is_the_cameras_and_no_zone_is_invented(
     if offset:
         exif.get_ifd(0x8769)[0x9011] = offset
     data = saved(picture(7), "JPEG", exif=exif)
-    assert taken(preprocess.open_photo(data, least_px=16).exif) == expected
+    assert taken(preprocess.open_photo(data, least_px=16)) == expected
 
 
 def test_damaged_exif_costs_the_date_not_the_photo() -> None:
     data = saved(picture(8), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
     photo = preprocess.open_photo(data, least_px=16)
-    assert taken(photo.exif) is None
+    assert taken(photo) is None
 
 
 def test_a_thumbnail_is_small_webp_without_metadata() -> None:

@@ -26,7 +26,7 @@ from photosearch.conditions import (
     TakenNear,
     Written,
 )
-from photosearch.language import ENGLISH
+from photosearch.language import CHINESE, ENGLISH, language_of
 from photosearch.query import MAX_FILTERS, MAX_QUERY_CHARS, Query, parse, render
 from photosearch.values import SCREENSHOTS
 
@@ -442,6 +442,99 @@ def test_another_language_is_another_table() -> None:
     assert parse("ordner:x", now=NOW, language=german) == read("in:x")
 
 
+# --- Chinese: a second table ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "english"),
+    [
+        ("2019年", "2019"),
+        ("2019年7月", "july 2019"),
+        ("2019年七月", "july 2019"),
+        ("2019年7月14日", "14 july 2019"),
+        ("2019年7月14号", "14 july 2019"),
+        ("7月14日", "14 july"),
+        ("七月", "july"),
+        ("2019年夏天", "summer 2019"),
+        ("去年夏天", "summer 2025"),
+        ("去年冬季", "winter 2025"),
+        ("前年", "2024"),
+        ("去年", "last year"),
+        ("今年", "this year"),
+        ("去年7月", "july 2025"),
+        ("上个月", "last month"),
+        ("本月", "this month"),
+        ("上星期", "last week"),
+        ("昨天", "yesterday"),
+        ("今天", "today"),
+        ("星期一", "monday"),
+        ("周日", "sunday"),
+        ("2018年到2020年", "2018 to 2020"),
+        ("从2018年至2020年3月", "2018 to march 2020"),
+        ("2018年之前", "before 2018"),
+        ("2018年7月以后", "after july 2018"),
+        ("2018年以来", "since 2018"),
+        ("2018年为止", "until 2018"),
+        ("2019-07-14", "2019-07-14"),
+        ("-2019年", "-2019"),
+        ("类型:png", "type:png"),
+        ("类型：png", "type:png"),
+        ("文件夹：旅行/2019", "in:旅行/2019"),
+        ("是：截图", "is:screenshot"),
+        ("是:全景", "is:panorama"),
+        ("排序:日期", "sort:date"),
+        ("感光度:>800", "iso:>800"),
+        ("像:17", "like:17"),
+        ("附近:里昂 范围:5km", "near:里昂 within:5km"),
+        ("in:trips", "in:trips"),
+        ("last month", "last month"),
+    ],
+)
+def test_chinese_says_what_english_says(typed: str, english: str) -> None:
+    """With a word beside it, so that the script alone chooses the table."""
+    assert read(f"{typed} 狗") == read(f"{english} 狗")
+    assert read(f"狗 {typed}").groups == read(f"狗 {english}").groups
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "span"),
+    [
+        ("去年夏天的海滩", "海滩", ("2025-06-01", "2025-09-01")),
+        ("海边的狗2019年", "海边的狗", ("2019-01-01", "2020-01-01")),
+        ("2019年7月14日的海边的狗", "海边的狗", ("2019-07-14", "2019-07-15")),
+        ("上个月在海边", "在海边", ("2026-10-01", "2026-11-01")),
+        ("在2019年看海", "看海", ("2019-01-01", "2020-01-01")),
+    ],
+)
+def test_dates_are_found_where_no_space_parts_them(
+    typed: str, words: str, span: tuple[str, str]
+) -> None:
+    query = read(typed)
+    assert query.text == words
+    assert dates(query) == [[span]]
+    check_shape(typed, query)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["夏天的海滩", "冬天", "海边：狗", "吃饭之前", "12019年", "一周一次", "2019年13", "三号"],
+)
+def test_what_is_no_date_in_chinese_stays_words(typed: str) -> None:
+    query = read(typed)
+    assert [group for group in dates(query) if group] in ([], [[("2019-01-01", "2020-01-01")]])
+    assert (query.text == typed) == (typed != "2019年13")
+    assert query.notes == ()
+    check_shape(typed, query)
+
+
+def test_the_script_chooses_the_table() -> None:
+    assert language_of("last month 北京") is CHINESE
+    assert language_of("last month") is ENGLISH
+    for field in ("months", "seasons", "weekdays", "days_ago", "keys", "kinds", "sorts"):
+        english, chinese = getattr(ENGLISH, field), getattr(CHINESE, field)
+        assert english.items() <= chinese.items(), field
+
+
 # --- any string at all ------------------------------------------------------------------------
 
 
@@ -456,13 +549,16 @@ PARTS = [
     "..",
     "AND", "OR", "NOT", "NEAR(", ")", "^", "{", "}", "+", " ", "  ", "\n", "\t", "today", "week",
     "sunday",
+    "去年", "夏天", "的", "2019年", "7月", "14日", "之前", "到", "类型：", "：", "狗",
+    "周日", "上个月",
     "٣", "²", "İ", "ß", "１２", "٢٠١٩", "0001-01", "9999", "like:5", "type:raw", '-"x"',
 ]  # fmt: skip
 
 
-def test_100_000_strings_are_all_queries() -> None:
-    rng = random.Random(20261121)
-    for number in range(100_000):
+def check_strings(count: int, seed: int) -> None:
+    """So many strings of odd parts or of printable noise, each a query; of some, every promise."""
+    rng = random.Random(seed)
+    for number in range(count):
         if number % 3:
             typed = "".join(
                 rng.choice(PARTS) + rng.choice(("", " ", " ")) for _ in range(rng.randrange(7))
@@ -472,6 +568,15 @@ def test_100_000_strings_are_all_queries() -> None:
         query = parse(typed, now=NOW)
         if number % 20 == 0:  # the whole of the promise costs twice as much to check
             check_shape(typed, query)
+
+
+def test_thousands_of_strings_are_all_queries() -> None:
+    check_strings(4_000, seed=20261129)
+
+
+@pytest.mark.slow
+def test_100_000_strings_are_all_queries() -> None:
+    check_strings(100_000, seed=20261121)
 
 
 @pytest.mark.parametrize(

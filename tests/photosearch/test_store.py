@@ -13,7 +13,7 @@ import pytest
 
 from photosearch.errors import LibraryDamaged, LibraryTooNew, PhotosearchError
 from photosearch.library import LibraryReader, open_library_reader
-from photosearch.store import connection, graphs, photos, schema
+from photosearch.store import connection, embeddings, graphs, photos, schema
 from photosearch.store.connection import Connection, open_reader, open_writer, transaction
 from photosearch.types import Location, Stamp
 
@@ -151,7 +151,7 @@ def test_locations_under_a_folder_are_those_below_it_alone(db: Connection) -> No
 
 def test_vectors_of_another_length_are_left_out(db: Connection) -> None:
     with transaction(db):
-        root_id, space_id = photos.add_root(db, "/p"), photos.add_space(db, "s", 4, "b")
+        root_id, space_id = photos.add_root(db, "/p"), embeddings.add_space(db, "s", 4, "b")
         one, two = add_photo(db, 1), add_photo(db, 2)
         photos.put_locations(
             db,
@@ -160,10 +160,10 @@ def test_vectors_of_another_length_are_left_out(db: Connection) -> None:
                 Location(root_id, b"2.jpg", STAMP, two, None),
             ],
         )
-        photos.add_embeddings(
+        embeddings.add(
             db, space_id, {one: np.full(4, 0.5, np.float32), two: np.ones(3, np.float32)}
         )
-    ids, rows = photos.embeddings(db, space_id, 4)
+    ids, rows = embeddings.load(db, space_id, 4)
     assert ids.tolist() == [one]
     assert rows.shape == (1, 4)
 
@@ -192,7 +192,7 @@ def test_a_graph_comes_back_whole_or_not_at_all(
 ) -> None:
     monkeypatch.setattr(graphs, "CHUNK_BYTES", 10)
     with transaction(db):
-        space_id = photos.add_space(db, "s", 4, "b")
+        space_id = embeddings.add_space(db, "s", 4, "b")
     data = bytes(range(95))
     graphs.save_graph(db, space_id, "v1", data)
     assert graphs.load_graph(db, space_id, "v1") == data
@@ -210,7 +210,7 @@ def test_a_graph_whose_writing_was_cut_short_is_not_read(
 ) -> None:
     monkeypatch.setattr(graphs, "CHUNK_BYTES", 10)
     with transaction(db):
-        space_id = photos.add_space(db, "s", 4, "b")
+        space_id = embeddings.add_space(db, "s", 4, "b")
     graphs.save_graph(db, space_id, "v1", b"old graph")
     with pytest.raises(TypeError):
         graphs.save_graph(db, space_id, "v1", memoryview_that_ends(b"x" * 30))

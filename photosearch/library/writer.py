@@ -1,0 +1,279 @@
+"""Store and index behind one writer.
+
+A commit is one transaction; the index in memory follows it. Searches see the
+library as committed: what the index proposes is joined with the locations of
+the moment, and what has none is never shown.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from photosearch import metadata
+from photosearch.errors import LibraryDamaged
+from photosearch.index.exact import MAX_ID
+from photosearch.index.hnsw import layout
+from photosearch.index.neighbours import GRAPH_FROM_BYTES
+from photosearch.library.changes import Changes
+from photosearch.library.opening import open_index, require_sound
+from photosearch.library.reader import LibraryReader
+from photosearch.store import embeddings, facts, graphs, photos, schema
+from photosearch.store.connection import (
+    checkpoint,
+    named_damage,
+    open_writer,
+    transaction,
+)
+from photosearch.types import Facts, Location, Root, Stamp, Vector
+
+log = logging.getLogger(__name__)
+
+# A photo without a location is kept this long: long enough for a move between
+# drives to arrive, short enough that deleting a photo soon deletes what we know of it.
+ORPHAN_GRACE_NS: Final = 24 * 3600 * 1_000_000_000
+SAVE_GRAPH_AFTER: Final = 4096  # changes since the graph was last saved, or a tenth of it
+FOREVER_NS: Final = (1 << 63) - 1
+NO_VECTOR: Final = "the model could make nothing of it"
+
+
+class Library:
+    """The writer. One per home (the caller holds the home's lock), used by one thread at a time.
+
+    True between calls: the index holds exactly the embedded photos of this space
+    that have a location.
+    """
+
+    def __init__(
+        self, file: Path, *, space: str, dim: int, bundle: str, graph_from: int = GRAPH_FROM_BYTES
+    ) -> None:
+        self.file = file
+        self.reader = LibraryReader(file)
+        self.space = space
+        self.dim = dim
+        self._unsaved = 0  # index changes since the graph was saved
+        self._graph_kept = True  # until looked for: a graph may lie in the file
+        self._graphs_kept = 0  # of those built, up to which
+        self._rested = False  # nothing was written since the WAL was emptied
+        with named_damage(file):
+            self._db = open_writer(file)
+            try:
+                schema.migrate(self._db, file)
+                require_sound(self._db, file)
+                with transaction(self._db):
+                    self._space_id = embeddings.add_space(self._db, space, dim, bundle)
+                self.index = open_index(self._db, file, self._space_id, dim, graph_from=graph_from)
+                self._drop_unsound()
+            except BaseException:
+                self._db.close()
+                raise
+
+    # --- reading, on the writer's connection --------------------------------------------------
+
+    def roots(self) -> list[Root]:
+        with named_damage(self.file):
+            return photos.roots(self._db)
+
+    def known_under(self, root_id: int, folder: bytes) -> dict[bytes, Location]:
+        with named_damage(self.file):
+            return photos.locations_under(self._db, root_id, folder)
+
+    def known(self, root_id: int, path: bytes) -> Location | None:
+        with named_damage(self.file):
+            return photos.location(self._db, root_id, path)
+
+    def unembedded(self, root_id: int) -> list[tuple[bytes, Stamp]]:
+        with named_damage(self.file):
+            return embeddings.unembedded(self._db, root_id, self._space_id)
+
+    def without_facts(self, root_id: int) -> list[tuple[bytes, Stamp]]:
+        """One location of each photo whose file this program has not asked yet."""
+        with named_damage(self.file):
+            return facts.without_facts(self._db, root_id, metadata.READER)
+
+    def photo_at_stamp(self, stamp: Stamp) -> int | None:
+        """The embedded photo that another path holds under this very file id, size and time."""
+        with named_damage(self.file):
+            photo_id = photos.photo_at_stamp(self._db, stamp)
+            return photo_id if self._embedded(photo_id) else None
+
+    def may_know_size(self, size_bytes: int) -> bool:
+        with named_damage(self.file):
+            return photos.photo_of_size(self._db, size_bytes)
+
+    def photo_with_hash(self, content_hash: bytes) -> int | None:
+        """The embedded photo with these bytes."""
+        with named_damage(self.file):
+            photo_id = photos.photo_with_hash(self._db, content_hash)
+            return photo_id if self._embedded(photo_id) else None
+
+    def _embedded(self, photo_id: int | None) -> bool:
+        return photo_id is not None and embeddings.exists(self._db, photo_id, self._space_id)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def add_root(self, path: str) -> Root:
+        with named_damage(self.file):
+            with transaction(self._db):
+                root_id = photos.add_root(self._db, path)
+        return next(root for root in self.roots() if root.root_id == root_id)
+
+    def set_offline(self, root_id: int, offline: bool) -> None:
+        with named_damage(self.file), transaction(self._db):
+            photos.set_offline(self._db, root_id, offline)
+
+    def commit(self, changes: Changes, *, now_ns: int) -> None:
+        """One transaction: photos, embeddings, locations, deletions. Then the index follows."""
+        if not changes:
+            return
+        with named_damage(self.file):
+            with transaction(self._db):
+                touched = self._write(changes)
+                orphans = photos.mark_orphans(self._db, sorted(touched), now_ns)
+        self._follow(touched, set(orphans))
+        self._rested = False
+
+    def _write(self, changes: Changes) -> set[int]:
+        """Apply changes; returns the photos that gained or lost a location."""
+        db, root_id = self._db, changes.root_id
+        paths = [path for new in changes.embedded for path, _ in new.places]
+        paths += [path for path, _, _ in changes.located]
+        paths += [path for path, _, _ in changes.rejected]
+        before = (photos.location(db, root_id, path) for path in [*paths, *changes.forgotten])
+        touched = {place.photo_id for place in before if place and place.photo_id is not None}
+        places: list[Location] = []
+        vectors: dict[int, Vector] = {}
+        for new in changes.embedded:
+            if not embeddings.are_unit(new.vector[None, :])[0]:  # it would spoil every comparison
+                places += [Location(root_id, p, stamp, None, NO_VECTOR) for p, stamp in new.places]
+                continue
+            photo_id = photos.add_photo(
+                db,
+                content_hash=new.content_hash,
+                size_bytes=new.places[0][1].size_bytes,
+                format=new.format,
+                width_px=new.width_px,
+                height_px=new.height_px,
+                taken=new.taken,
+                colour=new.colour,
+            )
+            if photo_id > MAX_ID:  # ids are given in order: the file's counter is damaged
+                raise LibraryDamaged(self.file, f"photo id {photo_id} is out of range")
+            vectors[photo_id] = new.vector
+            if new.facts is not None:
+                self._tell(photo_id, new.facts)
+            places += [Location(root_id, path, stamp, photo_id, None) for path, stamp in new.places]
+        places += [
+            Location(root_id, path, stamp, photo_id, None)
+            for path, stamp, photo_id in changes.located
+        ]
+        touched.update(place.photo_id for place in places if place.photo_id is not None)
+        places += [
+            Location(root_id, path, stamp, None, reason) for path, stamp, reason in changes.rejected
+        ]
+        embeddings.add(db, self._space_id, vectors)
+        photos.put_locations(db, places)
+        for path in changes.forgotten:
+            photos.delete_location(db, root_id, path)
+        for photo_id, told, colour in changes.told:
+            self._tell(photo_id, told)
+            photos.set_colour(db, photo_id, colour)
+        return touched
+
+    def _tell(self, photo_id: int, told: Facts) -> None:
+        """Store a photo's facts, its place by name."""
+        facts.put_facts(self._db, photo_id, told, place="", reader=metadata.READER)
+
+    def _follow(self, touched: set[int], orphans: set[int]) -> None:
+        """Bring the index in memory to what was just committed."""
+        for photo_id in orphans:
+            self.index.remove(photo_id)
+        for photo_id in touched - orphans:
+            if photo_id not in self.index.exact:
+                vector = embeddings.of_photo(self._db, photo_id, self._space_id)
+                if vector is not None and vector.shape == (self.dim,):
+                    self.index.add(photo_id, vector)
+        self._unsaved += len(touched)
+
+    def purge_orphans(self, *, before_ns: int) -> list[bytes]:
+        """Delete what is known of photos that have been gone since before this time.
+
+        Returns their content hashes, whose thumbnails should go too.
+        """
+        with named_damage(self.file), transaction(self._db):
+            gone = photos.purge_orphans(self._db, before_ns)
+        self._rested = self._rested and not gone
+        return gone
+
+    def clear_rejected(self, root_id: int, under: bytes = b"") -> list[bytes]:
+        """Make the next look read again the files there that could not be used."""
+        with named_damage(self.file), transaction(self._db):
+            return photos.clear_rejected(self._db, root_id, under)
+
+    def hashes_only_in(self, root_id: int) -> list[bytes]:
+        """Content hashes of the photos that forgetting this root would delete."""
+        with named_damage(self.file):
+            return photos.orphan_hashes(self._db, root_id)
+
+    def forget_root(self, root_id: int, *, now_ns: int) -> int:
+        """Forget a root and, at once, every photo that lies nowhere else: rows, vectors and
+        graph, out of the file and its journal. Returns how many photos that was.
+
+        Photos still in their grace (gone from every root) go too: whose they were is
+        not known any more, and who forgets a library expects nothing of it to stay.
+        """
+        with named_damage(self.file):
+            with transaction(self._db):
+                held = photos.delete_root(self._db, root_id, now_ns)
+                gone = photos.purge_orphans(self._db, FOREVER_NS)
+                graphs.drop_graphs(self._db, self._space_id)
+                orphans = held - photos.existing(self._db, held)
+            self._follow(held, orphans)
+            self._graph_kept = False
+            self._graphs_kept = -1  # what is left of it is kept anew
+            self._rested = checkpoint(self._db)
+        return len(gone)
+
+    def _drop_unsound(self) -> None:
+        """Delete vectors that cannot have been written by us: their photos are read again."""
+        if embeddings.count(self._db, self._space_id) == len(self.index):
+            return
+        found = embeddings.unsound(self._db, self._space_id, self.dim)
+        log.error("library.unsound_vectors count=%d", len(found))
+        with transaction(self._db):
+            embeddings.delete(self._db, self._space_id, found)
+
+    # --- when there is nothing else to do -----------------------------------------------------
+
+    def rest(self) -> None:
+        """Empty the WAL, if anything was written since it was last emptied."""
+        if not self._rested:
+            with named_damage(self.file):
+                self._rested = checkpoint(self._db)
+
+    def tend_graph(self, *, threads: int) -> bool:
+        """Do about a second's work on the graph where it pays: take up the one that was kept,
+        build, merge, keep. True while there may be more to do."""
+        if self.index.wants_graph and self._graph_kept:
+            self._graph_kept = False
+            with named_damage(self.file):
+                kept = graphs.load_graph(self._db, self._space_id, layout(self.dim))
+            if kept is not None and self.index.load_graph(kept):
+                return True
+        if self.index.tend(threads=threads):
+            return True
+        new = self.index.graphs_built > self._graphs_kept
+        if not new and self._unsaved < max(SAVE_GRAPH_AFTER, len(self.index) // 10):
+            return False
+        self._graphs_kept, self._unsaved = self.index.graphs_built, 0
+        saved = self.index.graph_bytes()
+        if saved is not None:
+            with named_damage(self.file):
+                graphs.save_graph(self._db, self._space_id, layout(self.dim), saved)
+            self._rested = False
+        return False
+
+    def close(self) -> None:
+        self.reader.close()
+        self._db.close()
