@@ -64,6 +64,29 @@ class Home:
     def lock(self) -> Path:
         return self.directory / "lock"
 
+    @property
+    def start_log(self) -> Path:
+        """What a daemon said on stderr that was started without a terminal."""
+        return self.directory / "start.log"
+
+    @property
+    def service_log(self) -> Path:
+        """The same, of one that the system starts at login."""
+        return self.directory / "service.log"
+
+    @property
+    def bar(self) -> Path:
+        """Where the native bar can be reached while it runs."""
+        return self.directory / "bar.json"
+
+    @property
+    def bar_lock(self) -> Path:
+        return self.directory / "bar.lock"
+
+    @property
+    def bar_log(self) -> Path:
+        return self.directory / "bar.log"
+
 
 def open_home(directory: str | None) -> Home:
     """The home from --home, PHOTOSEARCH_HOME, or the system's place for application data."""
@@ -149,13 +172,13 @@ def require_token(home: Home) -> str:
     return token
 
 
-def write_private(file: Path, text: str) -> None:
+def write_private(file: Path, content: str | bytes) -> None:
     """Write a small file whole or not at all, mode 0600 from its first byte."""
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
         os.replace(part, file)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ class Commands:
     """The program's commands, as argparse sees them."""
 
     def __init__(self, parser: ArgumentParser, shared: ArgumentParser) -> None:
+        self.parser = parser
         self.shared = shared  # options that may stand before or after a command's name
         self.names: list[str] = []
         self._subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from argparse import Namespace
-from typing import Final
 
+from photosearch import browser, presence
+from photosearch.client import find_daemon
 from photosearch.commands.common import (
     LIBRARY,
     MAX_CPU,
@@ -21,8 +19,6 @@ from photosearch.commands.common import (
 )
 from photosearch.home import open_home
 
-CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome", "brave-browser", "msedge")
-
 
 def add(commands: Commands) -> None:
     serve = commands.add(
@@ -35,8 +31,8 @@ def add(commands: Commands) -> None:
         "--window", action="store_true", help="open it as a window of its own (Chromium browsers)"
     )
     serve.add_argument("--max-cpu", type=percent, metavar="PERCENT", help=MAX_CPU)
-    commands.add("open", run_open, "show the search bar of the running daemon")
-    commands.add("stop", run_stop, "stop the running daemon")
+    commands.add("open", run_open, "show the search bar: the native one if it runs, else the page")
+    commands.add("stop", run_stop, "stop the running daemon, and the native bar")
 
 
 def run_serve(args: Namespace) -> int:
@@ -49,7 +45,7 @@ def run_serve(args: Namespace) -> int:
     def on_ready(url: str, code: str) -> None:
         print(f"photosearch: {url}", flush=True)
         if not args.no_open:
-            show(f"{url}#code={code}", window=args.window)
+            browser.show(f"{url}#code={code}", window=args.window)
 
     return serve(
         place,
@@ -62,38 +58,17 @@ def run_serve(args: Namespace) -> int:
 
 
 def run_open(args: Namespace) -> int:
-    daemon = require_daemon(open_home(args.home))
-    show(f"{daemon.url}#code={daemon.new_code()}", window=False)
+    place = open_home(args.home)
+    if presence.tell(place, "show"):  # the native bar, where it runs
+        return 0
+    daemon = require_daemon(place)
+    browser.show(f"{daemon.url}#code={daemon.new_code()}", window=False)
     return 0
 
 
 def run_stop(args: Namespace) -> int:
-    require_daemon(open_home(args.home)).stop()
+    place = open_home(args.home)
+    had_bar = presence.tell(place, "quit")
+    if not had_bar or find_daemon(place) is not None:
+        require_daemon(place).stop()
     return 0
-
-
-def show(url: str, *, window: bool) -> None:
-    """Open the search bar in the user's browser. The code in the URL is good once, for a minute."""
-    import subprocess
-    import webbrowser
-
-    if window:
-        browser = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-        if browser is not None:
-            subprocess.Popen(
-                [browser, f"--app={url}"],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            return
-        print("photosearch: no Chromium browser found, using the default one", file=sys.stderr)
-    if not _has_screen() or not webbrowser.open(url):
-        print(f"photosearch: open this address within a minute: {url}", file=sys.stderr)
-
-
-def _has_screen() -> bool:
-    """Whether a browser could show itself; without, webbrowser may start a text browser here."""
-    if sys.platform in ("darwin", "win32"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
