@@ -19,7 +19,8 @@ from photosearch.index.neighbours import GRAPH_FROM_BYTES
 from photosearch.library.changes import Changes
 from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
-from photosearch.store import embeddings, facts, graphs, photos, schema
+from photosearch.places import EDITION, towns
+from photosearch.store import embeddings, facts, graphs, photos, places, schema
 from photosearch.store.connection import (
     checkpoint,
     named_damage,
@@ -183,7 +184,12 @@ class Library:
 
     def _tell(self, photo_id: int, told: Facts) -> None:
         """Store a photo's facts, its place by name."""
-        facts.put_facts(self._db, photo_id, told, place="", reader=metadata.READER)
+        place = ""
+        if told.latitude is not None and told.longitude is not None:
+            if places.edition(self._db) != EDITION:  # here, so that only who needs them has them
+                places.fill(self._db, towns(), EDITION)
+            place = places.describe(self._db, told.latitude, told.longitude)
+        facts.put_facts(self._db, photo_id, told, place=place, reader=metadata.READER)
 
     def _follow(self, touched: set[int], orphans: set[int]) -> None:
         """Bring the index in memory to what was just committed."""
