@@ -8,24 +8,26 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
-from photosearch import home, opener, protocol
+from photosearch import home, network, opener, protocol
 from photosearch.bundle import Bundle, load_background
 from photosearch.decode import PREVIEW_PX, DecodePool, Picture, Task
 from photosearch.doctor import TEXTS, Subject, examine
 from photosearch.encoder import Encoder
+from photosearch.errors import RootMissing
+from photosearch.examples import MAX_EXAMPLES, Examples, Tried
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.home import Home
 from photosearch.indexer import Indexer
-from photosearch.ingest import forget_library
-from photosearch.library import Library
+from photosearch.ingest import forget_library, require_folders
+from photosearch.library import Library, size_bytes
 from photosearch.query import parse
 from photosearch.search import Search
 from photosearch.sessions import Sessions
-from photosearch.settings import Settings
+from photosearch.settings import Settings, save_setting
 from photosearch.status import library_status
 from photosearch.store.photos import Place, join
 from photosearch.thumbnails import Thumbnails
@@ -60,6 +62,9 @@ class Daemon:
         self.indexer = Indexer(
             library, encoder, self._thumbnails, settings, on_change=self._changed
         )
+        self._examples = Examples(library.reader, self._try_example)
+        self._started = time.monotonic()
+        self._settings_lock = threading.Lock()
         self._previews = DecodePool(workers=1)
         self._previews_lock = threading.Lock()
         self._thumbnail_bytes = (float("-inf"), 0)  # measured when, and what
@@ -208,6 +213,17 @@ class Daemon:
 
         return protocol.RetryReply(self.indexer.order(clear))
 
+    def add_library(self, path: str) -> protocol.LibraryMessage:
+        """Take a folder of photos into the library; it is indexed from now on."""
+        if not os.path.isabs(os.path.expanduser(path)) or "\0" in path:
+            raise RootMissing(f"{path}: type the whole path of a folder.")
+        (folder,) = require_folders([path])
+        root_id = self.indexer.order(lambda: self.library.add_root(folder).root_id)
+        self.indexer.hints.sweep(root_id)
+        self._changed()
+        root = next(root for root in self.library.reader.roots() if root.root_id == root_id)
+        return protocol.LibraryMessage(root.path, root.offline, root.root_id)
+
     def forget(self, library: int) -> protocol.ForgetReply | None:
         """Drop a root with all that is known of its photos; the photos stay. None where there
         is no such library."""
@@ -221,6 +237,55 @@ class Daemon:
             return forgotten
 
         return protocol.ForgetReply(self.indexer.order(drop))
+
+    def examples(self) -> list[protocol.ExampleMessage]:
+        """Searches worth trying, each of which finds something here."""
+        found = self._examples.of(len(self.library.index))
+        return [protocol.ExampleMessage(each.query, each.photo_id) for each in found]
+
+    def _try_example(self, query: str) -> Tried:
+        answer = self.search(q=query, k=MAX_EXAMPLES, offset=0, show_all=False, like=None)
+        hits = [hit for hit in answer.hits if hit.relevant]
+        return Tried(hits, hits[0].score - (answer.cutoff or 0.0) if hits else 0.0)
+
+    def known_settings(self) -> list[protocol.SettingMessage]:
+        return [
+            protocol.SettingMessage(
+                name=field.name,
+                value=int(getattr(self.settings, field.name)),
+                default=int(getattr(Settings(), field.name)),
+                low=Settings.RANGES.get(field.name, (0, 1))[0],
+                high=Settings.RANGES.get(field.name, (0, 1))[1],
+                switch=isinstance(getattr(self.settings, field.name), bool),
+            )
+            for field in fields(Settings)
+        ]
+
+    def change_setting(self, name: str, value: int) -> list[protocol.SettingMessage]:
+        """Write one setting to config.toml and act on it from now on."""
+        is_switch = isinstance(getattr(self.settings, name, value), bool)
+        with self._settings_lock:
+            self.settings = save_setting(
+                self.home.settings, name, bool(value) if is_switch else value
+            )
+            self.indexer.apply(self.settings)
+        return self.known_settings()
+
+    def privacy(self) -> protocol.PrivacyReply:
+        """What goes out of this computer, counted: nothing."""
+        counted = network.traffic()
+        return protocol.PrivacyReply(
+            open_outside=counted.open_outside,
+            listening_outside=counted.listening_outside,
+            attempts_outside=counted.attempts_outside,
+            seconds=round(time.monotonic() - self._started, 1),
+            home=str(self.home.directory),
+            library_bytes=size_bytes(self.home.library),
+            thumbnail_bytes=self._measured_thumbnails(),
+            log_bytes=sum(
+                file.stat().st_size for file in self.home.directory.glob("photosearch.log*")
+            ),
+        )
 
     def doctor(self) -> protocol.DoctorReply:
         """Examine the library with the index that answers now."""

@@ -227,11 +227,16 @@ class DecodePool:
         for worker in self._workers[workers:]:
             self._discard(worker)
 
+    def resize(self, workers: int) -> None:
+        """Start no more than this many from now on; `shrink` ends those beyond it when idle."""
+        assert workers >= 1, workers
+        self._size = workers
+
     def close(self) -> None:
         self.shrink(0)
 
     def _idle(self) -> _Worker | None:
-        for worker in self._workers:
+        for worker in self._workers[: self._size]:
             if worker.task is None:
                 return worker
         if len(self._workers) < self._size:

@@ -17,10 +17,13 @@ from starlette.responses import FileResponse, Response
 
 from photosearch import protocol
 from photosearch.daemon import Daemon
+from photosearch.errors import RootMissing, SettingsError
+from photosearch.folders import folders_like
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.guard import ApiError
 from photosearch.query import MAX_QUERY_CHARS
 from photosearch.search import MAX_OFFSET, MAX_RESULTS
+from photosearch.settings import NoSuchSetting
 
 ID_MAX: Final = (1 << 63) - 1
 
@@ -57,6 +60,19 @@ class ThumbnailParams(Params):
 class RetryParams(Params):
     library: int = Field(0, ge=0, le=ID_MAX, description="id of a library; 0: all of them")
     under: str = Field("", max_length=4096, description="a file or folder in it; empty: all")
+
+
+class FolderParams(Params):
+    path: str = Field(min_length=1, max_length=4096, description="the whole path of a folder")
+
+
+class TypedParams(Params):
+    path: str = Field("", max_length=4096, description="the beginning of a folder's path")
+
+
+class SettingParams(Params):
+    name: str = Field(max_length=64, description="a setting, as /settings names it")
+    value: int = Field(ge=0, le=1_000_000, description="0 and 1 turn a switch off and on")
 
 
 class NoParams(Params):
@@ -170,6 +186,38 @@ def forget(call: Call) -> protocol.ForgetReply:
     return found
 
 
+def add_library(call: Call) -> protocol.LibraryMessage:
+    try:
+        return call.daemon.add_library(call.params.path)
+    except RootMissing as error:
+        raise ApiError(404, "no_folder", str(error)) from None
+
+
+def folders(call: Call) -> list[str]:
+    return folders_like(call.params.path)
+
+
+def examples(call: Call) -> list[protocol.ExampleMessage]:
+    return call.daemon.examples()
+
+
+def settings(call: Call) -> list[protocol.SettingMessage]:
+    return call.daemon.known_settings()
+
+
+def change_setting(call: Call) -> list[protocol.SettingMessage]:
+    try:
+        return call.daemon.change_setting(call.params.name, call.params.value)
+    except NoSuchSetting as error:
+        raise ApiError(404, "no_setting", str(error)) from None
+    except SettingsError as error:
+        raise ApiError(409, "bad_setting", str(error)) from None
+
+
+def privacy(call: Call) -> protocol.PrivacyReply:
+    return call.daemon.privacy()
+
+
 def doctor(call: Call) -> protocol.DoctorReply:
     return call.daemon.doctor()
 
@@ -237,11 +285,40 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "POST",
+        "/libraries",
+        add_library,
+        FolderParams,
+        protocol.LibraryMessage,
+        "Add a folder of photos",
+    ),
+    Endpoint("GET", "/folders", folders, TypedParams, list[str], "Folders that could be added"),
+    Endpoint(
+        "POST",
         "/libraries/{id}/forget",
         forget,
         NoParams,
         protocol.ForgetReply,
         "Drop a library; its photos stay where they are",
+    ),
+    Endpoint(
+        "GET",
+        "/examples",
+        examples,
+        NoParams,
+        list[protocol.ExampleMessage],
+        "Searches that find something here",
+    ),
+    Endpoint("GET", "/settings", settings, NoParams, list[protocol.SettingMessage], "Settings"),
+    Endpoint(
+        "POST",
+        "/settings",
+        change_setting,
+        SettingParams,
+        list[protocol.SettingMessage],
+        "Change one",
+    ),
+    Endpoint(
+        "GET", "/privacy", privacy, NoParams, protocol.PrivacyReply, "What leaves this computer"
     ),
     Endpoint("GET", "/doctor", doctor, NoParams, protocol.DoctorReply, "Examine the library"),
     Endpoint(

@@ -99,6 +99,11 @@ class Indexer:
         self._watcher.forget(root_id)
         self.hints.drop(root_id)
 
+    def apply(self, settings: Settings) -> None:
+        """Go on by other settings. The model's own threads are set when it is loaded."""
+        self._settings = settings
+        self._pool.resize(settings.threads)
+
     def pause(self) -> None:
         self._paused.set()
         self._on_change()
@@ -163,12 +168,11 @@ class Indexer:
                 raise
 
     def _index(self) -> None:
-        sweep_seconds = self._settings.sweep_minutes * 60.0
         swept_at = float("-inf")
         available: dict[int, bool] = {}
         tending = False  # the graph's work goes on in small steps while nothing is due
         while not self.stopping.is_set():
-            if time.monotonic() - swept_at >= sweep_seconds:
+            if time.monotonic() - swept_at >= self._settings.sweep_minutes * 60.0:
                 swept_at = time.monotonic()
                 available.clear()
                 self.ingest.purge()

@@ -56,11 +56,10 @@ def schema() -> dict[str, Any]:
 
 
 def _operation(endpoint: Endpoint, models: dict[str, Any]) -> dict[str, Any]:
-    fields = (
-        endpoint.params.model_json_schema()["properties"] if endpoint.params.model_fields else {}
-    )
+    made = endpoint.params.model_json_schema()
+    fields, needed = made.get("properties", {}), made.get("required", [])
     parameters = [
-        {"name": name, "in": "query", "required": False, "schema": field}
+        {"name": name, "in": "query", "required": name in needed, "schema": field}
         for name, field in fields.items()
     ]
     if "{id}" in endpoint.path:

@@ -144,6 +144,40 @@ class DoctorReply:
 
 
 @dataclass(frozen=True)
+class ExampleMessage:
+    """A search that finds something in this library."""
+
+    query: str
+    photo_id: int  # one it finds
+
+
+@dataclass(frozen=True)
+class SettingMessage:
+    """One of config.toml's settings. A switch has the range 0..1."""
+
+    name: str
+    value: int
+    default: int
+    low: int
+    high: int
+    switch: bool
+
+
+@dataclass(frozen=True)
+class PrivacyReply:
+    """What the daemon has to do with other computers, counted, and where it keeps things."""
+
+    open_outside: int | None  # connections to other computers now; None: the system does not say
+    listening_outside: int | None  # sockets that other computers could reach
+    attempts_outside: int  # to connect, send or resolve a name, since the daemon started
+    seconds: float  # since then
+    home: str
+    library_bytes: int
+    thumbnail_bytes: int
+    log_bytes: int
+
+
+@dataclass(frozen=True)
 class LoginRequest:
     """Exchange a one-time code, or the home's token, for a session cookie."""
 

@@ -16,7 +16,7 @@ from typing import Final
 import anyio.to_thread
 import uvicorn
 
-from photosearch import __version__, home
+from photosearch import __version__, home, network
 from photosearch.api import create_app
 from photosearch.bundle import Bundle
 from photosearch.daemon import Daemon
@@ -45,6 +45,7 @@ def serve(
 
     `on_ready(url, code)` is called once it can answer; the code opens one session.
     """
+    network.begin_counting()
     with home.owned(place):
         log_to_file(place.log)
         encoder = open_encoder(bundle, threads=settings.threads)

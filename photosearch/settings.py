@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
 from photosearch.errors import SettingsError
+
+
+class NoSuchSetting(SettingsError):
+    """A name that is no setting's."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a user may set; every value has a sensible default."""
 
+    RANGES: ClassVar = {"max_cpu": (1, 100), "sweep_minutes": (1, 24 * 60)}
+
     max_cpu: int = 100  # percent of this machine's cores that indexing may use
     sweep_minutes: int = 15  # between two full looks at every folder
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_cpu <= 100:
-            raise SettingsError(f"max_cpu is {self.max_cpu}; it must lie in 1..100 (percent)")
-        if not 1 <= self.sweep_minutes <= 24 * 60:
-            raise SettingsError(f"sweep_minutes is {self.sweep_minutes}; it must lie in 1..1440")
+        for name, (low, high) in self.RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(
+                    f"{name} is {getattr(self, name)}; it must lie in {low}..{high}"
+                )
 
     @property
     def threads(self) -> int:
@@ -49,3 +58,30 @@ def load_settings(file: Path) -> Settings:
         if not isinstance(value, int) or isinstance(value, bool):
             raise SettingsError(f"{file}: {key} is {value!r}; it must be a whole number")
     return Settings(**raw)
+
+
+def save_setting(file: Path, name: str, value: int) -> Settings:
+    """Change one setting in the file and keep the rest of it, comments too.
+
+    Returns all settings as they are now. Raises SettingsError for a bad name or
+    value, and for a file that was not in order before.
+    """
+    if name not in {field.name for field in fields(Settings)}:
+        raise NoSuchSetting(f"there is no setting {name}")
+    changed = replace(load_settings(file), **{name: value})
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    word = str(value).lower() if isinstance(value, bool) else str(value)
+    pattern = re.compile(rf"^([ \t]*{name}[ \t]*=[ \t]*)[^#\r\n]*?([ \t]*(?:#.*)?)$", re.MULTILINE)
+    text, count = pattern.subn(rf"\g<1>{word}\g<2>", text)
+    if not count:
+        text += ("" if not text or text.endswith("\n") else "\n") + f"{name} = {word}\n"
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be written ({error.strerror})") from error
+    return changed

@@ -95,6 +95,16 @@ class LibraryReader:
         with self.reading() as db, snapshot(db):
             return filters.places_matching(db, photo_ids, groups)
 
+    def years(self) -> list[tuple[str, int]]:
+        """Years that photos were taken in, with how many, most first."""
+        with self.reading() as db:
+            return photos.years(db)
+
+    def folders(self) -> list[tuple[str, int]]:
+        """Names of folders inside the libraries that hold photos, with how many, most first."""
+        with self.reading() as db:
+            return photos.folders(db)
+
     def photo_at(self, path: str) -> int | None:
         with self.reading() as db:
             return filters.photo_at(db, path)

@@ -7,6 +7,7 @@ types.py.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from photosearch.store.connection import Connection
 from photosearch.types import Location, Photo, Root, Stamp
 
+MAX_LISTED: Final = 20_000  # locations whose folders are counted
 MAX_SQL_VARIABLES: Final = 500  # ids bound in one statement
 UNREAD: Final = -1  # as a size: no file has it, so the next look reads the file
 
@@ -293,6 +295,33 @@ def newest(db: Connection, limit: int) -> list[int]:
         (limit,),
     )
     return [row[0] for row in rows]
+
+
+def years(db: Connection) -> list[tuple[str, int]]:
+    """Years that photos were taken in, with how many photos, most first."""
+    return db.execute(
+        "SELECT substr(taken, 1, 4) AS year, count(*) FROM photos"
+        " WHERE taken IS NOT NULL AND orphaned_ns IS NULL"
+        " GROUP BY year ORDER BY count(*) DESC, year DESC"
+    ).fetchall()
+
+
+def folders(db: Connection) -> list[tuple[str, int]]:
+    """Names of the folders that hold photos, as of the first MAX_LISTED of them, most first."""
+    rows = db.execute(
+        "SELECT path FROM locations WHERE photo_id IS NOT NULL AND instr(path, X'2F')"
+        " ORDER BY id LIMIT ?",
+        (MAX_LISTED,),
+    )
+    names = Counter(path.rsplit(b"/", 2)[-2] for (path,) in rows)
+    return [(os.fsdecode(name), count) for name, count in names.most_common(8) if _is_text(name)]
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        return name.decode("utf-8").isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 @dataclass(frozen=True)

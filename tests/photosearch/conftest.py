@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from photosearch.library import Library
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Root
+
+if TYPE_CHECKING:
+    from desk import Desk
 
 
 def picture(seed: int, *, width: int = 64, height: int = 48) -> Image.Image:
@@ -94,3 +98,25 @@ def open_fake_library(home: Path, encoder: FakeEncoder) -> Library:
 def make_ingest(library: Library, encoder: FakeEncoder, pool: DecodePool, home: Path) -> Ingest:
     """Files count as settled at once: tests write them whole."""
     return Ingest(library, encoder, pool, Thumbnails(home / "thumbnails"), settle_ns=0)
+
+
+@pytest.fixture
+def desk(bench: Bench, tmp_path: Path) -> Iterator[Desk]:
+    """Six photos and a file that is none, behind the API."""
+    from desk import BASE, PORT, Desk, fake_bundle
+    from starlette.testclient import TestClient
+
+    from photosearch.api import create_app
+    from photosearch.daemon import Daemon
+    from photosearch.home import Home
+    from photosearch.settings import Settings
+
+    for number in range(6):
+        bench.write(f"{number}.jpg", jpeg(number, width=800, height=600))
+    bench.write("bad.jpg", b"no photo")
+    bench.sync()
+    made = Daemon(
+        Home(bench.home), Settings(), fake_bundle(tmp_path, bench), bench.encoder, bench.library
+    )
+    yield Desk(made, TestClient(create_app(made, PORT), base_url=BASE), bench)
+    made._previews.close()

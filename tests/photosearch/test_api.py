@@ -6,8 +6,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,83 +13,15 @@ import httpx
 import numpy as np
 import pytest
 import schemathesis
-from conftest import Bench, jpeg
+from conftest import jpeg
+from desk import API, BASE, PORT, Desk
 from hypothesis import HealthCheck, Phase, given, settings
 from PIL import Image
-from starlette.testclient import TestClient
 
-from photosearch import guard, opener, sessions
-from photosearch.api import create_app
-from photosearch.bundle import Bundle
-from photosearch.daemon import Daemon
+from photosearch import daemon, guard, opener, sessions
 from photosearch.endpoints import ENDPOINTS
-from photosearch.home import Home
+from photosearch.errors import RootMissing
 from photosearch.openapi import schema as make_schema
-from photosearch.settings import Settings
-from photosearch.types import Preprocess
-
-PORT = 48620
-BASE = f"http://127.0.0.1:{PORT}"
-API = "/api/v1"
-
-
-@dataclass
-class Desk:
-    """A daemon that indexes nothing by itself, and a client that has its token."""
-
-    daemon: Daemon
-    client: TestClient
-    bench: Bench
-
-    @property
-    def bearer(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self.daemon.sessions.token}"}
-
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        return self.client.get(API + path, headers={**self.bearer, **headers})
-
-    def photo_id(self, name: str) -> int:
-        place = self.bench.library.known(self.bench.root.root_id, name.encode())
-        assert place is not None
-        assert place.photo_id is not None
-        return place.photo_id
-
-
-def fake_bundle(tmp_path: Path, bench: Bench) -> Bundle:
-    return Bundle(
-        directory=tmp_path,
-        name="fake",
-        version="1",
-        space=bench.encoder.space,
-        dim=bench.encoder.dim,
-        preprocess=Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash"),
-        context_length=16,
-        tokenizer="wordpiece",
-        vocabulary="vocab.txt",
-        image_onnx=None,
-        text_onnx=None,
-        golden=None,
-        background=None,
-        cutoff_z=0.0,
-        files=(),
-        targets={},
-        description={},
-    )
-
-
-@pytest.fixture
-def desk(bench: Bench, tmp_path: Path) -> Iterator[Desk]:
-    for number in range(6):
-        bench.write(f"{number}.jpg", jpeg(number, width=800, height=600))
-    bench.write("bad.jpg", b"no photo")
-    bench.sync()
-    made = Daemon(
-        Home(bench.home), Settings(), fake_bundle(tmp_path, bench), bench.encoder, bench.library
-    )
-    app = create_app(made, PORT)
-    yield Desk(made, TestClient(app, base_url=BASE), bench)
-    made._previews.close()
-
 
 # --- the guard --------------------------------------------------------------------------------
 
@@ -440,9 +370,15 @@ def test_every_route_is_in_the_schema_and_nothing_else(desk: Desk) -> None:
     assert references <= set(desk.get("/openapi.json").json()["components"]["schemas"])
 
 
+def no_folder(folders: list[str]) -> list[str]:
+    raise RootMissing(f"{folders[0]}: does not exist.")
+
+
 def test_the_schema_tells_the_truth(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """schemathesis makes requests the schema allows and forbids; every answer must fit it."""
     monkeypatch.setattr(opener, "run", lambda command: None)
+    # A folder that happens to exist would become a library of the test's.
+    monkeypatch.setattr(daemon, "require_folders", no_folder)
     raw = make_schema()
     del raw["paths"][f"{API}/events"]  # a stream does not end
     raw["security"] = []  # the guard has its own tests above
