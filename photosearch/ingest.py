@@ -95,6 +95,7 @@ class Ingest:
         self._settle_ns = settle_ns
         self._on_progress = on_progress
         self._should_stop = should_stop
+        self._complete: set[int] = set()  # roots in which no photo lacks anything
 
     def sync(self, root: Root, totals: Totals, *, under: bytes = b"") -> list[bytes]:
         """Make the library equal to the disk for a root, or for one folder in it.
@@ -102,8 +103,12 @@ class Ingest:
         Returns the paths that are still being written, for the caller to look at
         again. A root that is missing is marked offline and keeps its photos.
         """
-        tree = scan.scan(root.path, under=under)
-        known = self._library.known_under(root.root_id, under)
+        remembered = {
+            path: scan.Folder(*row)
+            for path, row in self._library.remembered(root.root_id, under).items()
+        }
+        tree = scan.scan(root.path, under=under, known=remembered)
+        known = self._known(root, under, tree)
         if b"" in tree.unreadable or (not under and is_unmounted(root, known, tree)):
             self._set_offline(root, True)
             return []
@@ -119,12 +124,53 @@ class Ingest:
             unreadable=unreadable,
             settle_ns=self._settle_ns,
         )
-        totals.seen += len(tree.files)
+        totals.seen += tree.seen
+        totals.unchanged += tree.seen - len(tree.files)
         waiting = self._carry_out(root, known, todo, totals)
+        if not self._should_stop():
+            self._remember(root, under, tree, waiting, remembered)
         if not under:
-            self._embed_missing(root, totals)
-            self._ask_again(root)
+            self._catch_up(root, totals)
         return waiting
+
+    def _known(self, root: Root, under: bytes, tree: scan.Tree) -> Mapping[bytes, Location]:
+        """What is known of the folders that look different, and of those that are gone."""
+        if under in tree.unreadable or not tree.seen:
+            return self._library.known_under(root.root_id, under)
+        visited = tree.same.keys() | tree.changed.keys()
+        known: dict[bytes, Location] = {}
+        for folder in tree.changed:
+            known.update(self._library.known_in(root.root_id, folder, visited))
+        return known
+
+    def _remember(
+        self,
+        root: Root,
+        under: bytes,
+        tree: scan.Tree,
+        waiting: Sequence[bytes],
+        remembered: Mapping[bytes, scan.Folder],
+    ) -> None:
+        """Note how the folders look on which library and disk now agree."""
+        open_ends = {path.rpartition(b"/")[0] for path in waiting}
+        agreed = {
+            path: (folder.inode, folder.files, folder.digest)
+            for path, folder in tree.changed.items()
+            if folder is not None and path not in open_ends
+        }
+        kept = tree.same.keys() | agreed.keys()
+        gone = [path for path in remembered if path not in kept]
+        self._library.remember_folders(root.root_id, agreed, gone)
+
+    def _catch_up(self, root: Root, totals: Totals) -> None:
+        """What older bundles and programs left undone; looked for until none is left, since
+        what this one commits is complete."""
+        if root.root_id in self._complete:
+            return
+        self._embed_missing(root, totals)
+        self._ask_again(root)
+        if not self._should_stop():
+            self._complete.add(root.root_id)
 
     def look_at(self, root: Root, paths: Iterable[bytes], totals: Totals) -> list[bytes]:
         """The same for a handful of paths that events named."""
@@ -347,7 +393,7 @@ class Ingest:
 def is_unmounted(root: Root, known: Mapping[bytes, Location], tree: scan.Tree) -> bool:
     """An empty folder where photos were, on another device than they were on: the bare mount
     point of a drive that is away. Emptied by its owner, it would be the same device."""
-    if not known or tree.files:
+    if not known or tree.seen:
         return False
     try:
         device = os.stat(root.path).st_dev & scan.INT63

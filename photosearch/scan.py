@@ -7,9 +7,12 @@ that its owner never named. To search a linked folder, name it as a library.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import marshal
 import os
 import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,7 +35,20 @@ SKIPPED_FOLDERS: Final = frozenset(
 IGNORE_MARK: Final = b".nomedia"
 PARTIAL_SUFFIXES: Final = (b".tmp", b".part", b".partial", b".crdownload")
 
+WINDOWS: Final = os.name == "nt"
 INT63: Final = (1 << 63) - 1  # SQLite integers are signed; Windows file ids may use more bits
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder as it was listed: what a later listing is compared with, at the cost of a hash."""
+
+    inode: int
+    files: int  # photo files directly in it
+    digest: bytes  # of the names in it and, for what is no folder, inode, size and time
+
+
+EMPTY: Final[Mapping[bytes, Folder]] = {}
 
 
 @dataclass
@@ -41,6 +57,15 @@ class Tree:
 
     files: dict[bytes, Stamp] = field(default_factory=dict)  # by path relative to the root
     unreadable: list[bytes] = field(default_factory=list)  # folders; b"" is the root itself
+    same: dict[bytes, Folder] = field(default_factory=dict)  # look as they did; files left out
+    # All others met: None where there is nothing to take, or nothing that may be remembered.
+    changed: dict[bytes, Folder | None] = field(default_factory=dict)
+    inodes: set[int] = field(default_factory=set)  # of every folder met
+
+    @property
+    def seen(self) -> int:
+        """Photo files in all folders listed."""
+        return len(self.files) + sum(folder.files for folder in self.same.values())
 
 
 def is_photo_name(name: bytes) -> bool:
@@ -61,38 +86,100 @@ def is_watched_path(path: bytes) -> bool:
     return is_photo_name(name) and not any(is_skipped_folder(folder) for folder in folders)
 
 
-def scan(root: str, *, under: bytes = b"") -> Tree:
-    """Every photo file below `under`. Folders that cannot be read are named, not guessed empty."""
+def scan(root: str, *, under: bytes = b"", known: Mapping[bytes, Folder] = EMPTY) -> Tree:
+    """Every photo file below `under`, but for folders that look as `known` has them: of those
+    it says only that. Folders that cannot be read are named, not guessed empty."""
     tree = Tree()
-    pending = [under]
+    pending = [(under, 0)]
     while pending:
-        folder = pending.pop()
+        folder, inode = pending.pop()
+        tree.inodes.add(inode)
         try:
-            with os.scandir(_absolute(root, folder)) as entries:
-                found = list(entries)
-            if any(entry.name == IGNORE_MARK for entry in found):
-                continue
-            for entry in found:
-                _take(tree, pending, folder, entry)
+            entries, rows = _list(_absolute(root, folder))
         except FileNotFoundError:
             if folder == under:
                 tree.unreadable.append(folder)
-            # else: it went away while we walked, and its photos with it
+            else:  # it went away while we walked, and its photos with it
+                tree.changed[folder] = None
+            continue
         except OSError as error:
             log.warning("scan.unreadable folder=%r reason=%s", folder, error.strerror)
             tree.unreadable.append(folder)
+            continue
+        digest = hashlib.blake2b(marshal.dumps(rows, 2), digest_size=16).digest()
+        before = known.get(folder)
+        if before is not None and before.digest == digest:
+            tree.same[folder] = before
+            pending += _subfolders(folder, entries)
+        else:
+            _take_all(tree, pending, folder, inode, entries, digest)
     return tree
 
 
-def _take(tree: Tree, pending: list[bytes], folder: bytes, entry: os.DirEntry[bytes]) -> None:
-    name = entry.name
-    path = folder + b"/" + name if folder else name
-    try:
+Row = tuple[bytes, int, int, int] | tuple[bytes] | tuple[bytes, bool]
+
+
+def _list(path: bytes) -> tuple[list[os.DirEntry[bytes]], list[Row]]:
+    """A folder's entries, and what its digest is made of. This loop is what a sweep costs."""
+    with os.scandir(path) as listing:
+        entries = list(listing)
+    rows: list[Row] = []
+    add = rows.append
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            if not is_skipped_folder(name) and not _is_junction(entry):
-                pending.append(path)
-        elif is_photo_name(name) and entry.is_file(follow_symlinks=False):
-            tree.files[path] = stamp_of(os.stat(entry.path, follow_symlinks=False))
+            add((entry.name,))
+            continue
+        try:
+            # Windows lists sizes and times that may be old, and no inode.
+            found = os.lstat(entry.path) if WINDOWS else entry.stat(follow_symlinks=False)
+        except OSError:
+            add((entry.name, False))  # looked at, and named, by _take
+            continue
+        add((entry.name, found.st_ino, found.st_size, found.st_mtime_ns))
+    return entries, rows
+
+
+def _subfolders(
+    folder: bytes, entries: Iterable[os.DirEntry[bytes]]
+) -> Iterator[tuple[bytes, int]]:
+    """Those to be walked, with their inodes."""
+    for entry in entries:
+        if (
+            entry.is_dir(follow_symlinks=False)
+            and not is_skipped_folder(entry.name)
+            and not _is_junction(entry)
+        ):
+            yield (folder + b"/" + entry.name if folder else entry.name), entry.inode() & INT63
+
+
+def _take_all(
+    tree: Tree,
+    pending: list[tuple[bytes, int]],
+    folder: bytes,
+    inode: int,
+    entries: Sequence[os.DirEntry[bytes]],
+    digest: bytes,
+) -> None:
+    """Stamp the photo files of a folder that is new or looks different."""
+    if any(entry.name == IGNORE_MARK for entry in entries):
+        tree.changed[folder] = None
+        return
+    pending += _subfolders(folder, entries)
+    files, failed = len(tree.files), len(tree.unreadable)
+    for entry in entries:
+        if is_photo_name(entry.name):
+            _take(tree, folder, entry)
+    sound = len(tree.unreadable) == failed
+    tree.changed[folder] = Folder(inode, len(tree.files) - files, digest) if sound else None
+
+
+def _take(tree: Tree, folder: bytes, entry: os.DirEntry[bytes]) -> None:
+    path = folder + b"/" + entry.name if folder else entry.name
+    try:
+        if entry.is_file(follow_symlinks=False):
+            # Stamped by the listing's own look, so that digest and stamp are of one moment.
+            found = os.lstat(entry.path) if WINDOWS else entry.stat(follow_symlinks=False)
+            tree.files[path] = stamp_of(found)
     except FileNotFoundError:
         return  # gone between listing and looking
     except OSError as error:

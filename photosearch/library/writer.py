@@ -8,6 +8,7 @@ the moment, and what has none is never shown.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from photosearch.library.changes import Changes
 from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
 from photosearch.places import EDITION, towns
-from photosearch.store import embeddings, facts, graphs, photos, places, schema
+from photosearch.store import embeddings, facts, folders, graphs, photos, places, schema
 from photosearch.store.connection import (
     checkpoint,
     named_damage,
@@ -80,6 +81,18 @@ class Library:
         with named_damage(self.file):
             return photos.locations_under(self._db, root_id, folder)
 
+    def remembered(self, root_id: int, under: bytes) -> dict[bytes, folders.Row]:
+        """What each folder looked like when the library last agreed with the disk on it."""
+        with named_damage(self.file):
+            return folders.folders(self._db, root_id, under)
+
+    def known_in(
+        self, root_id: int, folder: bytes, visited: Iterable[bytes]
+    ) -> dict[bytes, Location]:
+        """What is known directly in a folder, and in those below it that were not visited."""
+        with named_damage(self.file):
+            return folders.locations_in(self._db, root_id, folder, visited)
+
     def known(self, root_id: int, path: bytes) -> Location | None:
         with named_damage(self.file):
             return photos.location(self._db, root_id, path)
@@ -124,6 +137,15 @@ class Library:
         with named_damage(self.file), transaction(self._db):
             photos.set_offline(self._db, root_id, offline)
 
+    def remember_folders(
+        self, root_id: int, seen: Mapping[bytes, folders.Row], gone: Iterable[bytes]
+    ) -> None:
+        """Library and disk agree on these folders; others are there no more."""
+        if seen or gone:
+            with named_damage(self.file), transaction(self._db):
+                folders.drop_folders(self._db, root_id, gone)
+                folders.put_folders(self._db, root_id, seen)
+
     def commit(self, changes: Changes, *, now_ns: int) -> None:
         """One transaction: photos, embeddings, locations, deletions. Then the index follows."""
         if not changes:
@@ -141,6 +163,8 @@ class Library:
         paths = [path for new in changes.embedded for path, _ in new.places]
         paths += [path for path, _, _ in changes.located]
         paths += [path for path, _, _ in changes.rejected]
+        touched_folders = {path.rpartition(b"/")[0] for path in [*paths, *changes.forgotten]}
+        folders.drop_folders(db, root_id, touched_folders)
         before = (photos.location(db, root_id, path) for path in [*paths, *changes.forgotten])
         touched = {place.photo_id for place in before if place and place.photo_id is not None}
         places: list[Location] = []
@@ -215,7 +239,10 @@ class Library:
     def clear_rejected(self, root_id: int, under: bytes = b"") -> list[bytes]:
         """Make the next look read again the files there that could not be used."""
         with named_damage(self.file), transaction(self._db):
-            return photos.clear_rejected(self._db, root_id, under)
+            cleared = photos.clear_rejected(self._db, root_id, under)
+            touched = {path.rpartition(b"/")[0] for path in cleared}
+            folders.drop_folders(self._db, root_id, touched)
+        return cleared
 
     def hashes_only_in(self, root_id: int) -> list[bytes]:
         """Content hashes of the photos that forgetting this root would delete."""

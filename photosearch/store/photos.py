@@ -68,31 +68,37 @@ def set_offline(db: Connection, root_id: int, offline: bool) -> None:
 
 # --- locations -----------------------------------------------------------------------------
 
-_LOCATION: Final = "root_id, path, size_bytes, mtime_ns, device, inode, photo_id, rejected"
+LOCATION_COLUMNS: Final = "root_id, path, size_bytes, mtime_ns, device, inode, photo_id, rejected"
 
 
 def locations(db: Connection, root_id: int) -> dict[bytes, Location]:
-    rows = db.execute(f"SELECT {_LOCATION} FROM locations WHERE root_id = ?", (root_id,))
-    return {row[1]: _location(row) for row in rows}
+    rows = db.execute(f"SELECT {LOCATION_COLUMNS} FROM locations WHERE root_id = ?", (root_id,))
+    return {row[1]: to_location(row) for row in rows}
 
 
 def location(db: Connection, root_id: int, path: bytes) -> Location | None:
     row = db.execute(
-        f"SELECT {_LOCATION} FROM locations WHERE root_id = ? AND path = ?", (root_id, path)
+        f"SELECT {LOCATION_COLUMNS} FROM locations WHERE root_id = ? AND path = ?", (root_id, path)
     ).fetchone()
-    return _location(row) if row else None
+    return to_location(row) if row else None
 
 
 def locations_under(db: Connection, root_id: int, folder: bytes) -> dict[bytes, Location]:
     """What we know inside a folder, at any depth; b"" is the whole root."""
-    if not folder:
-        return locations(db, root_id)
-    # b"0" is the byte after b"/": the range holds exactly the paths below folder.
+    where, values = below(folder)
     rows = db.execute(
-        f"SELECT {_LOCATION} FROM locations WHERE root_id = ? AND path > ? AND path < ?",
-        (root_id, folder + b"/", folder + b"0"),
+        f"SELECT {LOCATION_COLUMNS} FROM locations WHERE root_id = ? AND {where}",
+        (root_id, *values),
     )
-    return {row[1]: _location(row) for row in rows}
+    return {row[1]: to_location(row) for row in rows}
+
+
+def below(folder: bytes) -> tuple[str, tuple[bytes, ...]]:
+    """SQL for paths at a folder or below it, and what is bound in it; b"" is everything."""
+    if not folder:
+        return "1", ()
+    # b"0" is the byte after b"/": the range holds exactly the paths below folder.
+    return "(path = ? OR (path > ? AND path < ?))", (folder, folder + b"/", folder + b"0")
 
 
 def photo_at_stamp(db: Connection, stamp: Stamp) -> int | None:
@@ -112,7 +118,7 @@ def put_locations(db: Connection, places: Sequence[Location]) -> None:
     """Insert or replace what is known of these paths."""
     assert db.in_transaction
     db.executemany(
-        f"INSERT INTO locations ({_LOCATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        f"INSERT INTO locations ({LOCATION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (root_id, path) DO UPDATE SET size_bytes = excluded.size_bytes,"
         " mtime_ns = excluded.mtime_ns, device = excluded.device, inode = excluded.inode,"
         " photo_id = excluded.photo_id, rejected = excluded.rejected",
@@ -127,10 +133,11 @@ def clear_rejected(db: Connection, root_id: int, under: bytes) -> list[bytes]:
     """Make the next look read again what could not be used: the file at `under`, or all
     below it; b"" is the whole root. Returns the paths."""
     assert db.in_transaction
+    where, values = below(under)
     rows = db.execute(
         "UPDATE locations SET size_bytes = ? WHERE root_id = ? AND rejected IS NOT NULL"
-        " AND (? = x'' OR path = ? OR (path > ? AND path < ?)) RETURNING path",
-        (UNREAD, root_id, under, under, under + b"/", under + b"0"),
+        f" AND {where} RETURNING path",
+        (UNREAD, root_id, *values),
     ).fetchall()
     return sorted(row[0] for row in rows)
 
@@ -144,12 +151,13 @@ def rejected(db: Connection) -> list[tuple[Root, Location]]:
     """Every file we could not use, with its root."""
     known = {root.root_id: root for root in roots(db)}
     rows = db.execute(
-        f"SELECT {_LOCATION} FROM locations WHERE rejected IS NOT NULL ORDER BY root_id, path"
+        f"SELECT {LOCATION_COLUMNS} FROM locations WHERE rejected IS NOT NULL"
+        " ORDER BY root_id, path"
     )
-    return [(known[row[0]], _location(row)) for row in rows]
+    return [(known[row[0]], to_location(row)) for row in rows]
 
 
-def _location(row: tuple[int, bytes, int, int, int, int, int | None, str | None]) -> Location:
+def to_location(row: tuple[int, bytes, int, int, int, int, int | None, str | None]) -> Location:
     root_id, path, size_bytes, mtime_ns, device, inode, photo_id, reason = row
     return Location(root_id, path, Stamp(size_bytes, mtime_ns, device, inode), photo_id, reason)
 
