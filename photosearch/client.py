@@ -55,6 +55,9 @@ class Client:
         path = f"/libraries/{library}/forget"
         return int(self._call("POST", path, seconds=LONG_SECONDS)["photos"])
 
+    def relocate(self, library: int, folder: str) -> None:
+        self._call("POST", f"/libraries/{library}/relocate", seconds=LONG_SECONDS, path=folder)
+
     def doctor(self) -> protocol.DoctorReply:
         raw = self._call("GET", "/doctor", seconds=LONG_SECONDS)
         return protocol.DoctorReply(
@@ -80,7 +83,7 @@ class Client:
             time.sleep(0.05)
 
     def _call(
-        self, method: str, path: str, *, seconds: float = TIMEOUT_SECONDS, **params: object
+        self, method: str, path: str, /, *, seconds: float = TIMEOUT_SECONDS, **params: object
     ) -> Any:
         target = protocol.API + path
         if params:

@@ -224,6 +224,25 @@ class Daemon:
         root = next(root for root in self.library.reader.roots() if root.root_id == root_id)
         return protocol.LibraryMessage(root.path, root.offline, root.root_id)
 
+    def relocate(self, library: int, path: str) -> protocol.LibraryMessage | None:
+        """A library's folder lies elsewhere now: its photos are looked for there, and known
+        again without being read. None where there is no such library."""
+        if library not in {root.root_id for root in self.library.reader.roots()}:
+            return None
+        if not os.path.isabs(os.path.expanduser(path)) or "\0" in path:
+            raise RootMissing(f"{path}: type the whole path of a folder.")
+        (folder,) = require_folders([path])
+
+        def move() -> int:
+            self.indexer.forget(library)
+            self.library.move_root(library, folder)
+            return 0
+
+        self.indexer.order(move)
+        self.indexer.hints.sweep(library)
+        self._changed()
+        return protocol.LibraryMessage(folder, False, library)
+
     def forget(self, library: int) -> protocol.ForgetReply | None:
         """Drop a root with all that is known of its photos; the photos stay. None where there
         is no such library."""

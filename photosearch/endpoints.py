@@ -193,6 +193,16 @@ def add_library(call: Call) -> protocol.LibraryMessage:
         raise ApiError(404, "no_folder", str(error)) from None
 
 
+def relocate(call: Call) -> protocol.LibraryMessage:
+    try:
+        found = call.daemon.relocate(call.path_id, call.params.path)
+    except RootMissing as error:
+        raise ApiError(404, "no_folder", str(error)) from None
+    if found is None:
+        raise no_library()
+    return found
+
+
 def folders(call: Call) -> list[str]:
     return folders_like(call.params.path)
 
@@ -299,6 +309,14 @@ ENDPOINTS: Final = (
         NoParams,
         protocol.ForgetReply,
         "Drop a library; its photos stay where they are",
+    ),
+    Endpoint(
+        "POST",
+        "/libraries/{id}/relocate",
+        relocate,
+        FolderParams,
+        protocol.LibraryMessage,
+        "Say where a library's folder lies now",
     ),
     Endpoint(
         "GET",

@@ -18,15 +18,24 @@ from photosearch.encoder import Encoder
 from photosearch.errors import PhotosearchError
 from photosearch.ingest import Ingest, Totals, root_available
 from photosearch.library import Library
+from photosearch.mounts import is_network
+from photosearch.pace import Rate, Throttle
+from photosearch.power import on_battery
 from photosearch.reconcile import SETTLE_NS
 from photosearch.settings import Settings
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Root
-from photosearch.watch import Due, Hints, Watcher
+from photosearch.watch import Due, Hints, Watcher, watched_inodes
 
 log = logging.getLogger(__name__)
 
 ROOT_CHECK_SECONDS: Final = 5.0  # between looks at whether roots came or went
+UNWATCHED_SECONDS: Final = 60.0  # between sweeps of a root that no events tell of, at least
+SWEEP_SHARE: Final = 50.0  # and times what a sweep took: at most 2 % of a core
+SLEPT_SECONDS: Final = 30.0  # by which the clocks part while a machine sleeps
+GONE_SECONDS: Final = 2.0  # from a folder's disappearance to the sweep that asks where it went
+TRIM_SECONDS: Final = 1800.0
+BATTERY_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 30.0  # after an error of the disk or the database
 WRITE_SECONDS: Final = 600.0  # a request that changes the library waits this long for its turn
 
@@ -56,6 +65,14 @@ class Indexer:
         self._paused = threading.Event()
         self._totals = Totals()
         self._working_since: float | None = None
+        self._rate = Rate()
+        self._clocks = (time.time(), time.monotonic())
+        self._swept: dict[int, tuple[float, float]] = {}  # root: when, and for how long
+        self._unwatched: set[int] = set()  # roots whose changes no event tells, or not all
+        self._folders: dict[int, frozenset[int]] = {}  # inodes met by a root's last sweep
+        self._battery = (float("-inf"), False)  # when we asked, and the answer
+        self._thumbnails = thumbnails
+        self._trimmed = time.monotonic()
         self._thread = threading.Thread(target=self._index_until_stopped, name="indexing")
         self._orders: queue.SimpleQueue[tuple[Callable[[], int], Future[int]]] = queue.SimpleQueue()
         self.ingest = Ingest(
@@ -65,6 +82,7 @@ class Indexer:
             thumbnails,
             on_progress=self._progressed,
             should_stop=self._interrupted,
+            throttle=self._throttle(),
         )
 
     def start(self) -> None:
@@ -103,6 +121,14 @@ class Indexer:
         """Go on by other settings. The model's own threads are set when it is loaded."""
         self._settings = settings
         self._pool.resize(settings.threads)
+        self.ingest.throttle = self._throttle()
+
+    def _throttle(self) -> Throttle:
+        return Throttle(
+            max_cpu=self._settings.max_cpu,
+            threads=self._settings.threads,
+            sleep=self.stopping.wait,
+        )
 
     def pause(self) -> None:
         self._paused.set()
@@ -118,16 +144,19 @@ class Indexer:
         self._on_change()
 
     def indexing(self) -> protocol.IndexingMessage:
-        since, totals = self._working_since, self._totals
-        state = "paused" if self._paused.is_set() else "idle" if since is None else "working"
+        totals, working = self._totals, self._working_since is not None
+        state = "paused" if self._paused.is_set() or self._battery[1] else "idle"
+        if working and state == "idle":
+            state = "working"
         done = min(totals.done, totals.to_read)
-        rate = done / (time.monotonic() - since) if since is not None and done else 0.0
+        eta = self._rate.seconds_for(totals.to_read - done) if working else None
         return protocol.IndexingMessage(
             state=state,
             done=done,
             to_do=totals.to_read,
-            photos_per_second=round(rate, 1),
-            eta_seconds=round((totals.to_read - done) / rate, 1) if rate else None,
+            photos_per_second=round(self._rate.per_second, 1) if working else 0.0,
+            eta_seconds=None if eta is None else round(eta, 1),
+            reason="on battery" if self._battery[1] and not self._paused.is_set() else "",
         )
 
     # --- the thread ---------------------------------------------------------------------------
@@ -151,7 +180,12 @@ class Indexer:
 
     def _interrupted(self) -> bool:
         """Whether to leave off after the batch in hand."""
-        return self.stopping.is_set() or self._paused.is_set() or not self._orders.empty()
+        return (
+            self.stopping.is_set()
+            or self._paused.is_set()
+            or not self._orders.empty()
+            or self._on_battery()
+        )
 
     def _obey(self, *, refuse: bool = False) -> None:
         """Do what was ordered; an error goes to who ordered it."""
@@ -168,25 +202,22 @@ class Indexer:
                 raise
 
     def _index(self) -> None:
-        swept_at = float("-inf")
         available: dict[int, bool] = {}
         tending = False  # the graph's work goes on in small steps while nothing is due
         while not self.stopping.is_set():
-            if time.monotonic() - swept_at >= self._settings.sweep_minutes * 60.0:
-                swept_at = time.monotonic()
+            if self._slept():
                 available.clear()
-                self.ingest.purge()
             for root in self._library.roots():
                 now = root_available(root)
                 if now:
-                    self._watcher.watch(root)
-                if available.get(root.root_id) != now:
+                    self._watch(root)
+                if available.get(root.root_id) != now or self._is_time(root):
                     available[root.root_id] = now
                     self.hints.sweep(root.root_id)
             self._obey()
             due = self.hints.take(timeout=0.0 if tending else ROOT_CHECK_SECONDS)
             tending = False
-            if self._paused.is_set():
+            if self._paused.is_set() or self._on_battery():
                 self._keep(due)
                 self.stopping.wait(0.2)
             elif due:
@@ -194,7 +225,68 @@ class Indexer:
             elif not len(self.hints):
                 self._pool.shrink(1)
                 self._library.rest()
+                self._trim()
                 tending = self._library.tend_graph(threads=self._settings.threads)
+
+    def _slept(self) -> bool:
+        """Whether the machine was asleep since the last call: the wall clock went on, ours
+        did not. A clock that was set looks the same, and costs a sweep."""
+        wall, own = time.time(), time.monotonic()
+        before, self._clocks = self._clocks, (wall, own)
+        return abs((wall - before[0]) - (own - before[1])) > SLEPT_SECONDS
+
+    def _is_time(self, root: Root) -> bool:
+        """Whether a root is due for its sweep: seldom where events tell, often where not."""
+        now = time.monotonic()
+        last, took = self._swept.get(root.root_id, (float("-inf"), 0.0))
+        pause = self._settings.sweep_minutes * 60.0
+        if root.root_id in self._unwatched:
+            pause = min(pause, max(UNWATCHED_SECONDS, SWEEP_SHARE * took))
+        if now - last < pause:
+            return False
+        self._swept[root.root_id] = (now, took)
+        return True
+
+    def _watch(self, root: Root) -> None:
+        if is_network(root.path):
+            self._watcher.forget(root.root_id)
+            self._unwatched.add(root.root_id)
+        elif not self._watcher.watch(root):
+            self._unwatched.add(root.root_id)
+
+    def _check_watches(self, root: Root) -> None:
+        """After a sweep: is every folder watched, and none that is ours no more?"""
+        folders = self.ingest.inodes.get(root.root_id, frozenset())
+        gone = self._folders.get(root.root_id, frozenset()) - folders
+        self._folders[root.root_id] = folders
+        if is_network(root.path):
+            return
+        watched = watched_inodes()
+        if watched is None:
+            return
+        if watched & gone:  # moved out of the root, and watched wherever it is now
+            self._watcher.renew(root)
+            watched = watched_inodes() or set()
+        missing = len(folders - watched)
+        if missing:
+            log.warning("watch.incomplete path=%r folders=%d", root.path, missing)
+            self._unwatched.add(root.root_id)
+        else:
+            self._unwatched.discard(root.root_id)
+
+    def _trim(self) -> None:
+        """Keep the thumbnails within their limit; looked at now and then, with nothing to do."""
+        if time.monotonic() - self._trimmed > TRIM_SECONDS:
+            self._trimmed = time.monotonic()
+            self._thumbnails.trim(self._settings.thumbnail_mb << 20)
+
+    def _on_battery(self) -> bool:
+        """Asked at most every BATTERY_SECONDS."""
+        if not self._settings.pause_on_battery:
+            self._battery = (float("-inf"), False)
+        elif time.monotonic() - self._battery[0] > BATTERY_SECONDS:
+            self._battery = (time.monotonic(), on_battery())
+        return self._battery[1]
 
     def _keep(self, due: list[Due]) -> None:
         """While paused, what was due becomes a sweep for later."""
@@ -204,6 +296,7 @@ class Indexer:
     def _work(self, due: list[Due]) -> None:
         roots = {root.root_id: root for root in self._library.roots()}
         self._totals = Totals()
+        self._rate = Rate()
         self._working_since = time.monotonic()
         try:
             for item in due:
@@ -217,7 +310,7 @@ class Indexer:
             self._progressed(self._totals)
             self._working_since = None
             self._on_change()
-        if self._paused.is_set():
+        if self._paused.is_set() or self._on_battery():
             self._keep(due)
         elif not self._orders.empty():
             for item in due:  # left off for an order: go on after it
@@ -226,9 +319,16 @@ class Indexer:
     def _do(self, root: Root, due: Due) -> None:
         waiting: list[bytes] = []
         if due.sweep:
+            began = time.monotonic()
+            self.ingest.purge()
             waiting += self.ingest.sync(root, self._totals)
+            self._swept[root.root_id] = (time.monotonic(), time.monotonic() - began)
+            self._check_watches(root)
         for folder in sorted(due.folders):
             waiting += self.ingest.sync(root, self._totals, under=folder)
+            if not os.path.isdir(os.path.join(os.fsencode(root.path), folder)):
+                # Deleted, or moved out and still watched there: the sweep finds out which.
+                self.hints.sweep(root.root_id, delay=GONE_SECONDS)
         if due.paths:
             waiting += self.ingest.look_at(root, sorted(due.paths), self._totals)
         for path in waiting:
@@ -237,6 +337,7 @@ class Indexer:
     def _progressed(self, totals: Totals) -> None:
         if self._working_since is not None:
             totals.seconds = time.monotonic() - self._working_since
+            self._rate.update(totals.done)
         self._on_change()
 
 

@@ -21,6 +21,7 @@ from photosearch.decode import DecodePool, Picture, Rejected, Task, hash_file
 from photosearch.encoder import Encoder
 from photosearch.errors import RootMissing
 from photosearch.library import ORPHAN_GRACE_NS, Changes, Embedded, Library
+from photosearch.pace import Throttle
 from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
 from photosearch.store.photos import join
@@ -86,6 +87,7 @@ class Ingest:
         settle_ns: int = SETTLE_NS,
         on_progress: Callable[[Totals], None] = lambda totals: None,
         should_stop: Callable[[], bool] = lambda: False,
+        throttle: Throttle | None = None,
     ) -> None:
         self._library = library
         self._encoder = encoder
@@ -95,6 +97,8 @@ class Ingest:
         self._settle_ns = settle_ns
         self._on_progress = on_progress
         self._should_stop = should_stop
+        self.throttle = throttle or Throttle(max_cpu=100, threads=1, cores=1)
+        self.inodes: dict[int, frozenset[int]] = {}  # of the folders a root's last scan met
         self._complete: set[int] = set()  # roots in which no photo lacks anything
 
     def sync(self, root: Root, totals: Totals, *, under: bytes = b"") -> list[bytes]:
@@ -108,6 +112,8 @@ class Ingest:
             for path, row in self._library.remembered(root.root_id, under).items()
         }
         tree = scan.scan(root.path, under=under, known=remembered)
+        if not under:
+            self.inodes[root.root_id] = frozenset(tree.inodes - {0})
         known = self._known(root, under, tree)
         if b"" in tree.unreadable or (not under and is_unmounted(root, known, tree)):
             self._set_offline(root, True)
@@ -259,6 +265,7 @@ class Ingest:
         changes = Changes(work.root.root_id)
         ready: list[tuple[bytes, Picture]] = []
         since = time.monotonic()
+        self.throttle.begin()
         for task, outcome in self._pool.run(
             self._tasks(work.root, unread, self._encoder.preprocess)
         ):
@@ -272,8 +279,9 @@ class Ingest:
             if len(ready) >= BATCH or time.monotonic() - since > MAX_BATCH_SECONDS:
                 changes = self._embed(work, changes, ready)
                 ready = []
-                since = time.monotonic()
                 self._on_progress(work.totals)
+                self.throttle.rest()
+                since = time.monotonic()
         self._embed(work, changes, ready)
 
     def _tasks(

@@ -78,6 +78,7 @@ class IndexingMessage:
     to_do: int  # of the current run, done ones included; 0 while the disk is still being listed
     photos_per_second: float
     eta_seconds: float | None
+    reason: str = ""  # why it is paused, where the user did not ask for it: "on battery"
 
 
 @dataclass(frozen=True)

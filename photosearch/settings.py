@@ -8,7 +8,7 @@ import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from photosearch.errors import SettingsError
 
@@ -21,10 +21,17 @@ class NoSuchSetting(SettingsError):
 class Settings:
     """What a user may set; every value has a sensible default."""
 
-    RANGES: ClassVar = {"max_cpu": (1, 100), "sweep_minutes": (1, 24 * 60)}
+    RANGES: ClassVar = {
+        "max_cpu": (1, 100),
+        "sweep_minutes": (1, 24 * 60),
+        "thumbnail_mb": (16, 1_000_000),
+    }
 
     max_cpu: int = 100  # percent of this machine's cores that indexing may use
     sweep_minutes: int = 15  # between two full looks at every folder
+    thumbnail_mb: int = 4096  # that thumbnails may fill; the longest unused go first
+    pause_on_battery: bool = False  # index only while the machine has mains power
+    read_text: bool = True  # find text inside pictures, where the extra [ocr] is installed
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.RANGES.items():
@@ -55,8 +62,10 @@ def load_settings(file: Path) -> Settings:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{file}: unknown setting {key}{hint}")
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise SettingsError(f"{file}: {key} is {value!r}; it must be a whole number")
+        wants_switch = isinstance(getattr(Settings, key), bool)
+        if not isinstance(value, int) or isinstance(value, bool) != wants_switch:
+            needed = "true or false" if wants_switch else "a whole number"
+            raise SettingsError(f"{file}: {key} is {value!r}; it must be {needed}")
     return Settings(**raw)
 
 
@@ -68,7 +77,8 @@ def save_setting(file: Path, name: str, value: int) -> Settings:
     """
     if name not in {field.name for field in fields(Settings)}:
         raise NoSuchSetting(f"there is no setting {name}")
-    changed = replace(load_settings(file), **{name: value})
+    changes: dict[str, Any] = {name: value}
+    changed = replace(load_settings(file), **changes)
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:

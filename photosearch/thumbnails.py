@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
+from typing import Final
+
+DAY_SECONDS: Final = 24 * 3600
+KEPT_SHARE: Final = 0.9
 
 
 class Thumbnails:
@@ -26,8 +31,14 @@ class Thumbnails:
                 part.unlink(missing_ok=True)
 
     def find(self, content_hash: bytes) -> bytes | None:
+        """The picture, if it is there; that it was wanted is noted, to the day."""
+        file = self._file(content_hash)
         try:
-            return self._file(content_hash).read_bytes()
+            with file.open("rb") as stream:
+                picture = stream.read()
+                if time.time() - os.fstat(stream.fileno()).st_mtime > DAY_SECONDS:
+                    os.utime(file)
+            return picture
         except OSError:
             return None
 
@@ -42,6 +53,27 @@ class Thumbnails:
                 with contextlib.suppress(OSError):
                     total += os.stat(os.path.join(folder, name)).st_size
         return total
+
+    def trim(self, limit_bytes: int) -> int:
+        """Where there is more than the limit, remove what was wanted longest ago, down to
+        nine tenths of it. Returns how many bytes went."""
+        found: list[tuple[float, int, str]] = []
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(OSError):
+                    stat = os.stat(path)
+                    found.append((stat.st_mtime, stat.st_size, path))
+        total = sum(size for _, size, _ in found)
+        before = total
+        if total > limit_bytes:
+            for _, size, path in sorted(found):
+                if total <= limit_bytes * KEPT_SHARE:
+                    break
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                    total -= size
+        return before - total
 
     def _file(self, content_hash: bytes) -> Path:
         name = content_hash.hex()

@@ -6,14 +6,17 @@ decides. Whenever events may have been lost the whole root is named instead.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from photosearch.scan import is_skipped_folder, is_watched_path
@@ -22,6 +25,8 @@ from photosearch.types import Root
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS: Final = 0.3  # after the last event for a path, before it is looked at
+FDINFO: Final = Path("/proc/self/fdinfo")
+_WATCHED: Final = re.compile(r"^inotify wd:[0-9a-f]+ ino:([0-9a-f]+) ", re.MULTILINE)
 MAX_PENDING: Final = 20_000  # paths; with more, sweeping the root is cheaper
 
 
@@ -148,13 +153,18 @@ class Watcher:
         self._observer.start()
 
     def watch(self, root: Root) -> bool:
-        """Watch a root; again if its folder was removed and made anew. False where it cannot be."""
+        """Watch a root; again if its folder was removed and made anew, was moved, or if the
+        thread that watched it has ended. False where it cannot be watched."""
         identity = _identity(root.path)
         watched = self._watched.get(root.root_id)
         if watched is not None:
-            if identity == watched[1]:
+            if (root, identity) == (replace(watched[0], offline=root.offline), watched[1]) and (
+                self._is_alive(root)
+            ):
                 return True
+            log.warning("watch.renewed path=%r", root.path)
             self._unwatch(root.root_id)
+            self._hints.sweep(root.root_id, delay=QUIET_SECONDS)  # what happened meanwhile
         if identity is None:
             return False
         try:
@@ -166,6 +176,19 @@ class Watcher:
             return False
         self._watched[root.root_id] = (root, identity)
         return True
+
+    def renew(self, root: Root) -> bool:
+        """Watch a root from scratch, and only what is in it now."""
+        self.forget(root.root_id)
+        return self.watch(root)
+
+    def _is_alive(self, root: Root) -> bool:
+        """Whether the thread that reads a root's events still runs: it ends with its folder."""
+        return any(
+            emitter.is_alive()
+            for emitter in getattr(self._observer, "emitters", ())
+            if emitter.watch.path == root.path
+        )
 
     def forget(self, root_id: int) -> None:
         """Stop watching a root."""
@@ -188,6 +211,23 @@ class Watcher:
         log.warning("watch.overflow: events were lost, sweeping")
         for root_id in list(self._watched):
             self._hints.sweep(root_id, delay=QUIET_SECONDS)
+
+
+def watched_inodes() -> set[int] | None:
+    """Inodes of the folders this process watches; None where the system does not tell.
+
+    A root's watch is taken silently in part when the system's limit is reached, and
+    outlives its folder's move to somewhere else: watchdog says neither.
+    """
+    found: set[int] = set()
+    try:
+        for name in os.listdir(FDINFO):
+            with contextlib.suppress(OSError):  # closed since it was listed
+                text = (FDINFO / name).read_text(encoding="ascii", errors="replace")
+                found.update(int(inode, 16) for inode in _WATCHED.findall(text))
+    except OSError:
+        return None
+    return found
 
 
 class _OverflowHandler(logging.Handler):

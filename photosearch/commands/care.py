@@ -1,4 +1,4 @@
-"""status, doctor, retry, forget, backup: the library's care."""
+"""status, doctor, retry, forget, relocate, backup: the library's care."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def add(commands: Commands) -> None:
         "forget", run_forget, "drop a library at once; its photos stay where they are"
     )
     forget.add_argument("folder", metavar="DIR")
+
+    relocate = commands.add(
+        "relocate", run_relocate, "say where a library's folder lies now; nothing is read again"
+    )
+    relocate.add_argument("old", metavar="OLD", help="the folder as the library knows it")
+    relocate.add_argument("new", metavar="NEW", help="where it is now")
 
     backup = commands.add(
         "backup", run_backup, "copy the library into a new file, while in use or not"
@@ -198,6 +204,36 @@ def run_forget(args: Namespace) -> int:
     print(
         f"photosearch: {printable(root.path)} is forgotten, with what was known of {count:,} "
         "photos. The photos themselves were not touched.",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def run_relocate(args: Namespace) -> int:
+    from photosearch.ingest import require_folders
+
+    place = open_home(args.home)
+    reader = require_reader(place)
+    try:
+        root = require_root(args.old, reader.roots())
+    finally:
+        reader.close()
+    (folder,) = require_folders([args.new])
+    daemon = find_daemon(place)
+    if daemon is not None:
+        daemon.relocate(root.root_id, folder)
+    else:
+        from photosearch.library import Library
+
+        bundle = require_bundle(args, place)
+        with home.owned(place):
+            library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
+            try:
+                library.move_root(root.root_id, folder)
+            finally:
+                library.close()
+    print(
+        f"photosearch: {printable(root.path)} is looked for in {printable(folder)} from now on",
         file=sys.stderr,
     )
     return 0

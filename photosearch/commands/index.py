@@ -58,6 +58,7 @@ def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library]]:
     from photosearch.encoder import open_encoder
     from photosearch.ingest import Ingest
     from photosearch.library import Library
+    from photosearch.pace import Throttle
     from photosearch.thumbnails import Thumbnails
 
     settings = settings_of(args, place)
@@ -72,6 +73,7 @@ def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library]]:
                 pool,
                 Thumbnails(place.thumbnails),
                 on_progress=_progress_line(sys.stderr.isatty()),
+                throttle=Throttle(max_cpu=settings.max_cpu, threads=settings.threads),
             )
             yield ingest, library
         finally:
@@ -112,7 +114,9 @@ def _index_all(ingest: Ingest, library: Library, folders: Sequence[str]) -> Tota
 
 def _progress_line(on_terminal: bool) -> Callable[[Totals], None]:
     """A line that overwrites itself, at most ten times a second; nothing where nobody looks."""
-    started = time.monotonic()
+    from photosearch.pace import Rate
+
+    rate = Rate()
     shown = float("-inf")
 
     def show_progress(totals: Totals) -> None:
@@ -121,12 +125,21 @@ def _progress_line(on_terminal: bool) -> Callable[[Totals], None]:
         if not on_terminal or (now - shown < 0.1 and totals.done < totals.to_read):
             return
         shown = now
-        rate = totals.done / max(now - started, 1e-3)
-        left = (totals.to_read - totals.done) / rate if rate else 0.0
-        line = f"{totals.done:,} of {totals.to_read:,} photos, {rate:.1f}/s, {left:.0f} s left"
+        rate.update(totals.done)
+        line = f"{totals.done:,} of {totals.to_read:,} photos, {rate.per_second:.1f}/s"
+        left = rate.seconds_for(totals.to_read - totals.done)
+        line += f", {duration(left)} left" if left is not None else ""
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     return show_progress
+
+
+def duration(seconds: float) -> str:
+    """Roughly, as people say it: "40 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def print_totals(totals: Totals, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from photosearch import metadata
-from photosearch.errors import LibraryDamaged
+from photosearch.errors import LibraryDamaged, PhotosearchError
 from photosearch.index.exact import MAX_ID
 from photosearch.index.hnsw import layout
 from photosearch.index.neighbours import GRAPH_FROM_BYTES
@@ -132,6 +132,14 @@ class Library:
             with transaction(self._db):
                 root_id = photos.add_root(self._db, path)
         return next(root for root in self.roots() if root.root_id == root_id)
+
+    def move_root(self, root_id: int, path: str) -> None:
+        """Note that a folder lies elsewhere. Raises where that is another library's folder."""
+        taken = {root.path: root.root_id for root in self.roots()}
+        if taken.get(path, root_id) != root_id:
+            raise PhotosearchError(f"{path} is a library itself. Forget one of the two first.")
+        with named_damage(self.file), transaction(self._db):
+            photos.move_root(self._db, root_id, path)
 
     def set_offline(self, root_id: int, offline: bool) -> None:
         with named_damage(self.file), transaction(self._db):

@@ -51,6 +51,12 @@ def delete_root(db: Connection, root_id: int, now_ns: int) -> set[int]:
     return held
 
 
+def move_root(db: Connection, root_id: int, path: str) -> None:
+    """A folder is called something else now; what is known of its photos stays."""
+    assert db.in_transaction
+    db.execute("UPDATE roots SET path = ? WHERE id = ?", (os.fsencode(path), root_id))
+
+
 def orphan_hashes(db: Connection, root_id: int) -> list[bytes]:
     """Content hashes of the photos that no other folder would hold if this one went."""
     rows = db.execute(

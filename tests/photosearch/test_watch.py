@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from photosearch.types import Root
-from photosearch.watch import MAX_PENDING, Due, Hints, Watcher, hint
+from photosearch.watch import MAX_PENDING, Due, Hints, Watcher, hint, watched_inodes
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="asks inotify's own lists")
 ROOT = Root(1, os.sep + "photos", False)
 
 
@@ -166,3 +168,70 @@ def test_lost_events_become_a_sweep(live: tuple[Hints, Watcher], tmp_path: Path)
         "Inotify queue overflowed; filesystem events were lost"
     )
     assert said_within(hints, 5.0, Due(1, sweep=True))
+
+
+@linux
+def test_a_folder_beyond_the_systems_limit_is_noticed(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    """watchdog swallows the error: only the system's own list tells who is watched."""
+    _, watcher = live
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+    assert watcher.watch(Root(1, str(tmp_path), False))
+    watched = watched_inodes()
+    assert watched is not None
+    folders = {os.stat(tmp_path / str(number)).st_ino for number in range(5)}
+    assert folders <= watched
+    (tmp_path / "elsewhere").mkdir()  # a folder nobody has told the system to watch
+    unknown = os.stat("/proc/self").st_ino
+    assert unknown not in watched
+
+
+@linux
+def test_a_moved_out_folder_is_watched_until_its_root_is_renewed(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    hints, watcher = live
+    disk = tmp_path / "photos"
+    (disk / "sub").mkdir(parents=True)
+    root = Root(1, str(disk), False)
+    assert watcher.watch(root)
+    inode = os.stat(disk / "sub").st_ino
+    (disk / "sub").rename(tmp_path / "outside")
+    assert said_within(hints, 5.0, Due(1, folders=frozenset([b"sub"])))
+    assert inode in (watched_inodes() or set())  # watched where it is none of our business
+    assert watcher.renew(root)
+    assert inode not in (watched_inodes() or set())
+    (disk / "a.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"a.jpg"])))
+
+
+@linux
+def test_a_watch_whose_thread_has_ended_is_taken_up_again(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    hints, watcher = live
+    root = Root(1, str(tmp_path), False)
+    assert watcher.watch(root)
+    (emitter,) = watcher._observer.emitters
+    emitter.stop()
+    emitter.join(timeout=10.0)
+    assert watcher.watch(root)
+    assert said_within(hints, 5.0, Due(1, sweep=True))  # for what was missed meanwhile
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"a.jpg"])))
+
+
+@linux
+def test_a_root_that_lies_elsewhere_now_is_watched_there(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    hints, watcher = live
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    assert watcher.watch(Root(1, str(tmp_path / "old"), False))
+    assert watcher.watch(Root(1, str(tmp_path / "new"), False))
+    said_within(hints, 1.0, Due(1, sweep=True))
+    (tmp_path / "new" / "a.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"a.jpg"])))

@@ -1,0 +1,163 @@
+"""The indexing thread on a fake encoder: whatever events are lost, sweeps make good."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import jpeg, open_fake_library
+
+from photosearch import indexer as module
+from photosearch.indexer import Indexer
+from photosearch.library import Library
+from photosearch.runtimes.fake import FakeEncoder
+from photosearch.settings import Settings
+from photosearch.thumbnails import Thumbnails
+
+PATIENCE = 60.0
+
+
+class Running:
+    """A library that is watched and indexed, on a folder of its own."""
+
+    def __init__(self, base: Path, **settings: int) -> None:
+        self.disk, self.home = base / "disk", base / "home"
+        self.disk.mkdir()
+        self.home.mkdir()
+        self.encoder = FakeEncoder()
+        self.library: Library = open_fake_library(self.home, self.encoder)
+        self.root = self.library.add_root(str(self.disk))
+        self.indexer = Indexer(
+            self.library,
+            self.encoder,
+            Thumbnails(self.home / "thumbnails"),
+            Settings(max_cpu=1, **settings),  # one worker
+        )
+        self.indexer.ingest.throttle = module.Throttle(max_cpu=100, threads=1, cores=1)
+        self.indexer.ingest._settle_ns = 0
+
+    def photos(self) -> int:
+        return len(self.library.index)
+
+    def stop(self) -> None:
+        self.indexer.stop()
+        self.library.close()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.stop()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < PATIENCE, "not within the time promised"
+        time.sleep(0.02)
+
+
+def test_new_photos_come_by_events(running: Running) -> None:
+    running.indexer.start()
+    until(lambda: running.root.root_id in running.indexer._swept)
+    (running.disk / "sub").mkdir()
+    (running.disk / "sub" / "a.jpg").write_bytes(jpeg(1))
+    until(lambda: running.photos() == 1)
+
+
+def test_what_no_event_told_is_found_after_sleep(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.Watcher, "watch", lambda self, root: True)  # and is deaf
+    monkeypatch.setattr(module, "watched_inodes", lambda: None)
+    monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
+    running.indexer.start()
+    until(lambda: running.root.root_id in running.indexer._swept)
+    (running.disk / "a.jpg").write_bytes(jpeg(1))
+    time.sleep(0.5)
+    assert running.photos() == 0  # nobody said a word
+    real = time.time
+    monkeypatch.setattr(module.time, "time", lambda: real() + 3600)  # an hour has passed
+    until(lambda: running.photos() == 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="asks inotify's own lists")
+@pytest.mark.parametrize("why", ["limit", "network"])
+def test_a_root_without_events_is_swept_often(
+    running: Running, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "limit":  # the system's limit was reached: this folder is not watched
+        monkeypatch.setattr(module, "watched_inodes", lambda: set())
+        monkeypatch.setattr(module.Watcher, "watch", lambda self, root: True)
+    else:
+        monkeypatch.setattr(module, "is_network", lambda path: True)
+    monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "UNWATCHED_SECONDS", 0.2)
+    monkeypatch.setattr(module, "SWEEP_SHARE", 1.0)
+    (running.disk / "sub").mkdir()
+    running.indexer.start()
+    until(lambda: running.root.root_id in running.indexer._unwatched)
+    (running.disk / "sub" / "a.jpg").write_bytes(jpeg(1))
+    until(lambda: running.photos() == 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="asks inotify's own lists")
+def test_a_folder_that_moved_out_is_let_go(running: Running, tmp_path: Path) -> None:
+    (running.disk / "sub").mkdir()
+    (running.disk / "sub" / "a.jpg").write_bytes(jpeg(1))
+    running.indexer.start()
+    until(lambda: running.photos() == 1)
+    inode = os.stat(running.disk / "sub").st_ino
+    until(lambda: inode in (module.watched_inodes() or set()))
+    (running.disk / "sub").rename(tmp_path / "outside")
+    until(lambda: running.photos() == 0)
+    until(lambda: inode not in (module.watched_inodes() or set()))
+
+
+def test_on_battery_nothing_is_indexed_until_mains_are_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discharging = [True]
+    monkeypatch.setattr(module, "on_battery", lambda: discharging[0])
+    monkeypatch.setattr(module, "BATTERY_SECONDS", 0.05)
+    monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
+    running = Running(tmp_path, pause_on_battery=True)
+    try:
+        (running.disk / "a.jpg").write_bytes(jpeg(1))
+        running.indexer.start()
+        until(lambda: running.indexer.indexing().reason == "on battery")
+        assert running.indexer.indexing().state == "paused"
+        time.sleep(0.3)
+        assert running.photos() == 0
+        discharging[0] = False
+        until(lambda: running.photos() == 1)
+    finally:
+        running.stop()
+
+
+def test_paused_is_paused_and_resumed_is_resumed(running: Running) -> None:
+    running.indexer.pause()
+    running.indexer.start()
+    (running.disk / "a.jpg").write_bytes(jpeg(1))
+    time.sleep(0.5)
+    assert running.photos() == 0
+    running.indexer.resume()
+    until(lambda: running.photos() == 1)
+
+
+def test_a_relocated_library_is_known_again_without_a_decode(
+    running: Running, tmp_path: Path
+) -> None:
+    (running.disk / "sub").mkdir()
+    (running.disk / "sub" / "a.jpg").write_bytes(jpeg(1))
+    running.indexer.ingest.sync(running.root, module.Totals())
+    running.disk.rename(tmp_path / "renamed")
+    running.library.move_root(running.root.root_id, str(tmp_path / "renamed"))
+    totals = module.Totals()
+    (root,) = running.library.roots()
+    running.indexer.ingest.sync(root, totals)
+    assert (totals.unchanged, totals.decoded, running.encoder.image_calls) == (1, 0, 1)
