@@ -20,6 +20,7 @@ from photosearch.encoder import Encoder
 from photosearch.errors import RootMissing
 from photosearch.examples import MAX_EXAMPLES, Examples, Tried
 from photosearch.formats import THUMBNAIL_PX
+from photosearch.history import History
 from photosearch.home import Home
 from photosearch.indexer import Indexer
 from photosearch.ingest import forget_library, require_folders
@@ -30,9 +31,13 @@ from photosearch.sessions import Sessions
 from photosearch.settings import Settings, save_setting
 from photosearch.status import library_status
 from photosearch.store.photos import Place, join
+from photosearch.store.vocabulary import Vocabulary
+from photosearch.suggest import suggest
 from photosearch.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
+
+VOCABULARY_SECONDS: Final = 60.0  # between two readings of the words to suggest
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Daemon:
         self.indexer = Indexer(
             library, encoder, self._thumbnails, settings, on_change=self._changed
         )
+        self.history = History(place.history)
+        self._vocabulary = (-1, float("-inf"), Vocabulary())  # of which version, read when
         self._examples = Examples(library.reader, self._try_example)
         self._started = time.monotonic()
         self._settings_lock = threading.Lock()
@@ -116,6 +123,29 @@ class Daemon:
 
     def place(self, photo_id: int) -> Place | None:
         return self.library.reader.places([photo_id]).get(photo_id)
+
+    def suggestions(self, typed: str, k: int) -> list[protocol.SuggestionMessage]:
+        """Ways to go on typing: past searches, and words of this library."""
+        found = suggest(typed, history=self.history.entries(), words=self._words(), k=k)
+        return [protocol.SuggestionMessage(each.text, each.kind) for each in found]
+
+    def _words(self) -> Vocabulary:
+        """Read anew when the library has changed and a minute has passed."""
+        version, when, words = self._vocabulary
+        if version != self.version and time.monotonic() - when > VOCABULARY_SECONDS:
+            words = self.library.reader.vocabulary()
+            self._vocabulary = (self.version, time.monotonic(), words)
+        return words
+
+    def remember(self, query: str) -> None:
+        if self.settings.history:
+            self.history.add(query)
+
+    def group(self, photo_id: int) -> list[protocol.PhotoReply]:
+        """The photos that this one is shown for; none where there is no such photo."""
+        ids = self.library.reader.group_members(photo_id)
+        found = (self.photo(member) for member in ids)
+        return [reply for reply in found if reply is not None]
 
     def photo(self, photo_id: int) -> protocol.PhotoReply | None:
         place = self.place(photo_id)
@@ -288,6 +318,8 @@ class Daemon:
                 self.home.settings, name, bool(value) if is_switch else value
             )
             self.indexer.apply(self.settings)
+            if not self.settings.history:
+                self.history.clear()
         return self.known_settings()
 
     def privacy(self) -> protocol.PrivacyReply:

@@ -24,6 +24,7 @@ from photosearch.guard import ApiError
 from photosearch.query import MAX_QUERY_CHARS
 from photosearch.search import MAX_OFFSET, MAX_RESULTS
 from photosearch.settings import NoSuchSetting
+from photosearch.suggest import MAX_SUGGESTIONS
 
 ID_MAX: Final = (1 << 63) - 1
 
@@ -47,6 +48,15 @@ class SearchParams(Params):
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="hits to leave out, for paging")
     all: bool = Field(False, description="also hits below the relevance cut-off")
     like: int | None = Field(None, ge=1, le=ID_MAX, description="more like the photo of this id")
+
+
+class TypingParams(Params):
+    q: str = Field("", max_length=MAX_QUERY_CHARS, description="what is typed so far")
+    k: int = Field(8, ge=1, le=MAX_SUGGESTIONS, description="most suggestions to return")
+
+
+class SearchedParams(Params):
+    q: str = Field(min_length=1, max_length=MAX_QUERY_CHARS, description="a search that was meant")
 
 
 class PhotoParams(Params):
@@ -110,6 +120,36 @@ def search(call: Call) -> protocol.SearchReply:
     return call.daemon.search(
         q=params.q, k=params.k, offset=params.offset, show_all=params.all, like=params.like
     )
+
+
+def suggestions(call: Call) -> list[protocol.SuggestionMessage]:
+    return call.daemon.suggestions(call.params.q, call.params.k)
+
+
+def past_searches(call: Call) -> list[str]:
+    return call.daemon.history.entries()
+
+
+def remember(call: Call) -> protocol.Done:
+    call.daemon.remember(call.params.q)
+    return protocol.Done()
+
+
+def forget_search(call: Call) -> protocol.Done:
+    call.daemon.history.forget(call.params.q)
+    return protocol.Done()
+
+
+def clear_history(call: Call) -> protocol.Done:
+    call.daemon.history.clear()
+    return protocol.Done()
+
+
+def group(call: Call) -> list[protocol.PhotoReply]:
+    found = call.daemon.group(call.path_id)
+    if not found:
+        raise no_photo()
+    return found
 
 
 def photo(call: Call) -> protocol.PhotoReply:
@@ -256,6 +296,28 @@ class Endpoint:
 
 ENDPOINTS: Final = (
     Endpoint("GET", "/search", search, SearchParams, protocol.SearchReply, "Rank photos"),
+    Endpoint(
+        "GET",
+        "/suggestions",
+        suggestions,
+        TypingParams,
+        list[protocol.SuggestionMessage],
+        "Ways to go on typing",
+    ),
+    Endpoint("GET", "/history", past_searches, NoParams, list[str], "Past searches, newest first"),
+    Endpoint("POST", "/history", remember, SearchedParams, protocol.Done, "Remember a search"),
+    Endpoint(
+        "POST", "/history/forget", forget_search, SearchedParams, protocol.Done, "Forget a search"
+    ),
+    Endpoint("POST", "/history/clear", clear_history, NoParams, protocol.Done, "Forget them all"),
+    Endpoint(
+        "GET",
+        "/photos/{id}/group",
+        group,
+        PhotoParams,
+        list[protocol.PhotoReply],
+        "The photos it is shown for, itself first",
+    ),
     Endpoint("GET", "/photos/{id}", photo, PhotoParams, protocol.PhotoReply, "Describe a photo"),
     Endpoint(
         "GET",

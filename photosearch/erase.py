@@ -20,7 +20,9 @@ from photosearch.home import Home
 LIBRARY_PARTS: Final = ("", "-wal", "-shm", "-journal")
 LOG_PARTS: Final = ("", ".1", ".2")
 THUMBNAIL: Final = re.compile(r"[0-9a-f]{64}\.(webp|\d+\.part)")
-PRIVATE_PART: Final = re.compile(r"(token|run\.json|owner\.json|bar\.json)\.\d+\.part")
+PRIVATE_PART: Final = re.compile(
+    r"(token|run\.json|owner\.json|bar\.json|history\.json)\.\d+\.part"
+)
 
 
 @dataclass
@@ -63,7 +65,16 @@ def _files(place: Home) -> list[Path]:
         for part in LOG_PARTS
     ]
     parts = [each for each in place.directory.iterdir() if PRIVATE_PART.fullmatch(each.name)]
-    return [*library, *logs, *parts, place.settings, place.token, place.bar, place.bar_lock]
+    return [
+        *library,
+        *logs,
+        *parts,
+        place.settings,
+        place.history,
+        place.token,
+        place.bar,
+        place.bar_lock,
+    ]
 
 
 def _refuse_links(folder: Path) -> None:

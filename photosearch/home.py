@@ -45,6 +45,11 @@ class Home:
         return self.directory / "config.toml"
 
     @property
+    def history(self) -> Path:
+        """What was searched before (history.py)."""
+        return self.directory / "history.json"
+
+    @property
     def log(self) -> Path:
         return self.directory / "photosearch.log"
 

@@ -40,6 +40,14 @@ class SearchReply:
 
 
 @dataclass(frozen=True)
+class SuggestionMessage:
+    """A way to go on with what is being typed."""
+
+    text: str  # the whole query to take over
+    kind: str  # history, folder, place, camera, lens, keyword, year or filter
+
+
+@dataclass(frozen=True)
 class PhotoReply:
     """What is known of one photo."""
 

@@ -107,7 +107,9 @@ class Search:
             notes.append("no photo passes all the filters")
         page = ranking.shown[offset : offset + k]
         return Results(
-            hits=self._hits(page, offset, ranking, query, looked_like=like is not None),
+            hits=self._hits(
+                page, offset, ranking, query, looked_like=like is not None, show_all=show_all
+            ),
             cutoff=ranking.cutoff,
             more=len(ranking.shown) > offset + k,
             hidden=max(0, min(ranking.ranked, offset + k) - min(len(ranking.shown), offset + k)),
@@ -116,9 +118,17 @@ class Search:
 
     def latest(self, *, k: int, offset: int = 0) -> Results:
         """The newest photos: what an empty search bar shows."""
-        ids = self._reader.newest(offset + k + 1)[offset:]
-        page = [(photo_id, 0.0) for photo_id in ids[:k]]
-        return Results(self._hits(page, offset, NOTHING, Query()), None, len(ids) > k, 0)
+        wanted = offset + k + 1
+        ask = wanted
+        while True:
+            ids = self._reader.newest(ask)
+            shown = self._one_of_each([(photo_id, 0.0) for photo_id in ids])
+            if len(shown) >= wanted or len(ids) < ask:
+                break
+            ask *= 2
+        page = shown[offset : offset + k]
+        more = len(shown) > offset + k
+        return Results(self._hits(page, offset, NOTHING, Query()), None, more, 0)
 
     def cutoff(self, vector: Vector, *, best: float) -> float | None:
         """The score from which a photo counts as relevant to this query."""
@@ -181,9 +191,13 @@ class Search:
 
     def _by_meaning(self, aim: _Aim, named: Ids, wanted: int, *, show_all: bool) -> _Ranking:
         """Photos found by their name, then those that show what is asked, each best first."""
-        first = self._ranked(replace(aim, allowed=named), wanted) if len(named) else []
+        first = (
+            self._ranked(replace(aim, allowed=named), wanted, show_all=show_all)
+            if len(named)
+            else []
+        )
         ahead = frozenset(photo_id for photo_id, _ in first)
-        ranked = self._ranked(aim, wanted + len(ahead))
+        ranked = self._ranked(aim, wanted + len(ahead), show_all=show_all)
         cutoff = self.cutoff(aim.vector, best=ranked[0][1]) if ranked else None
         rest = [
             (photo_id, score)
@@ -206,7 +220,10 @@ class Search:
             and photo_id != aim.skip
             and (show_all or cutoff is None or photo_id in ahead or score_of[photo_id] >= cutoff)
         ]
-        return _Ranking(shown, cutoff, len(ids) - int(aim.skip in score_of), ahead)
+        ranked = [(photo_id, 0.0) for photo_id in ids.tolist() if photo_id != aim.skip]
+        if not show_all:
+            shown, ranked = self._one_of_each(shown), self._one_of_each(ranked)
+        return _Ranking(shown, cutoff, len(ranked), ahead)
 
     def _newest(self, query: Query, groups: Sequence[Group], *, show_all: bool) -> _Ranking:
         """Without a meaning to rank by: newest first, and without what clearly shows a `-word`."""
@@ -219,15 +236,18 @@ class Search:
             kept &= ~np.isin(ids, known[scores >= clear])
         shown = [(photo_id, 0.0) for photo_id in ids[kept].tolist()]
         named = frozenset(ids.tolist()) if query.text else frozenset()
-        return _Ranking(shown, None, len(ids), named)
+        ranked = [(photo_id, 0.0) for photo_id in ids.tolist()]
+        if not show_all:
+            shown, ranked = self._one_of_each(shown), self._one_of_each(ranked)
+        return _Ranking(shown, None, len(ranked), named)
 
     def _clear(self, vector: Vector) -> float:
         """The cosine from which a photo clearly shows this, whatever the best one is."""
         clear = cut_off(vector, self._background, best=1.0)
         return CLEAR_COSINE if clear is None else clear
 
-    def _ranked(self, aim: _Aim, wanted: int) -> list[Scored]:
-        """The best `wanted` photos that have a location now."""
+    def _ranked(self, aim: _Aim, wanted: int, *, show_all: bool) -> list[Scored]:
+        """The best `wanted` photos that have a location now, one of each group."""
         ask = wanted + SPARE
         while True:
             ids, scores = self._index.search(aim.vector, ask, allowed=aim.allowed)
@@ -237,9 +257,24 @@ class Search:
                 for photo_id, score in zip(ids.tolist(), scores.tolist(), strict=True)
                 if photo_id in placed and photo_id != aim.skip
             ]
+            if not show_all:
+                found = self._one_of_each(found)
             if len(found) >= wanted or len(ids) < ask:
                 return found[:wanted]
             ask *= 2
+
+    def _one_of_each(self, ranked: Sequence[Scored]) -> list[Scored]:
+        """Of photos that are shown as one, the first alone; the order stays."""
+        group_of = self._reader.groups_of([photo_id for photo_id, _ in ranked])
+        seen: set[int] = set()
+        kept: list[Scored] = []
+        for photo_id, score in ranked:
+            group = group_of.get(photo_id)
+            if group not in seen:
+                kept.append((photo_id, score))
+            if group is not None:
+                seen.add(group)
+        return kept
 
     # --- what is told of them -------------------------------------------------------------------
 
@@ -251,12 +286,14 @@ class Search:
         query: Query,
         *,
         looked_like: bool = False,
+        show_all: bool = False,
     ) -> tuple[Hit, ...]:
         ids = [photo_id for photo_id, _ in page]
         names = _name_group(query)
         groups = [*query.groups, *filter(None, (names,))]
         placed = self._reader.places_matching(ids, groups) if groups else self._reader.places(ids)
         met = self._met(groups, ids)
+        sizes = {} if show_all else self._reader.group_sizes(ids)
         hits: list[Hit] = []
         for number, (photo_id, score) in enumerate(page):
             place = placed.get(photo_id)
@@ -279,6 +316,7 @@ class Search:
                     offline=place.offline,
                     width_px=place.photo.width_px,
                     height_px=place.photo.height_px,
+                    similar=sizes.get(photo_id, 1) - 1,
                     colour=None if place.photo.colour is None else f"#{place.photo.colour:06x}",
                 )
             )

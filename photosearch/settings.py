@@ -32,6 +32,7 @@ class Settings:
     thumbnail_mb: int = 4096  # that thumbnails may fill; the longest unused go first
     pause_on_battery: bool = False  # index only while the machine has mains power
     read_text: bool = True  # find text inside pictures, where the extra [ocr] is installed
+    history: bool = True  # remember searches, to offer them again; off forgets them too
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.RANGES.items():
@@ -62,10 +63,11 @@ def load_settings(file: Path) -> Settings:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{file}: unknown setting {key}{hint}")
-        wants_switch = isinstance(getattr(Settings, key), bool)
-        if not isinstance(value, int) or isinstance(value, bool) != wants_switch:
-            needed = "true or false" if wants_switch else "a whole number"
-            raise SettingsError(f"{file}: {key} is {value!r}; it must be {needed}")
+        if isinstance(getattr(Settings(), key), bool):
+            if not isinstance(value, bool):
+                raise SettingsError(f"{file}: {key} is {value!r}; it must be true or false")
+        elif not isinstance(value, int) or isinstance(value, bool):
+            raise SettingsError(f"{file}: {key} is {value!r}; it must be a whole number")
     return Settings(**raw)
 
 
@@ -77,8 +79,8 @@ def save_setting(file: Path, name: str, value: int) -> Settings:
     """
     if name not in {field.name for field in fields(Settings)}:
         raise NoSuchSetting(f"there is no setting {name}")
-    changes: dict[str, Any] = {name: value}
-    changed = replace(load_settings(file), **changes)
+    change: dict[str, Any] = {name: value}
+    changed = replace(load_settings(file), **change)
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -131,3 +131,4 @@ class Hit:
     width_px: int
     height_px: int
     colour: str | None = None  # the photo's mean as "#rrggbb", to show before the photo is there
+    similar: int = 0  # others like it (a burst, near duplicates) that this hit stands for

@@ -120,6 +120,7 @@ def _print_hit(hit: Hit, *, as_json: bool) -> None:
             "why": list(hit.why),
             "relevant": hit.relevant,
             "offline": hit.offline,
+            "similar": hit.similar,
         }
         print(json.dumps(row))
         return

@@ -14,7 +14,7 @@ from photosearch.index.hnsw import layout
 from photosearch.index.neighbours import Index
 from photosearch.library.files import move_into_place
 from photosearch.library.opening import open_index, require_sound
-from photosearch.store import embeddings, facts, filters, graphs, photos, schema
+from photosearch.store import embeddings, facts, filters, graphs, groups, photos, schema
 from photosearch.store.connection import (
     Connection,
     backup,
@@ -27,6 +27,7 @@ from photosearch.store.connection import (
 )
 from photosearch.store.facts import Told
 from photosearch.store.photos import Counts, Place
+from photosearch.store.vocabulary import Vocabulary, vocabulary
 from photosearch.types import Ids, Location, Photo, Root
 
 
@@ -104,6 +105,24 @@ class LibraryReader:
         """Names of folders inside the libraries that hold photos, with how many, most first."""
         with self.reading() as db:
             return photos.folders(db)
+
+    def groups_of(self, photo_ids: Sequence[int]) -> dict[int, int]:
+        """Photo -> group, of those of these photos that are shown as one with others."""
+        with self.reading() as db:
+            return groups.groups_of(db, photo_ids)
+
+    def group_sizes(self, photo_ids: Sequence[int]) -> dict[int, int]:
+        with self.reading() as db:
+            return groups.sizes(db, photo_ids)
+
+    def group_members(self, photo_id: int) -> list[int]:
+        with self.reading() as db:
+            return groups.members(db, photo_id)
+
+    def vocabulary(self) -> Vocabulary:
+        """Words this library can be asked by."""
+        with self.reading() as db, snapshot(db):
+            return vocabulary(db)
 
     def photo_at(self, path: str) -> int | None:
         with self.reading() as db:

@@ -21,7 +21,7 @@ from photosearch.library.changes import Changes
 from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
 from photosearch.places import EDITION, towns
-from photosearch.store import embeddings, facts, folders, graphs, photos, places, schema
+from photosearch.store import embeddings, facts, folders, graphs, grouping, photos, places, schema
 from photosearch.store.connection import (
     checkpoint,
     named_damage,
@@ -177,6 +177,7 @@ class Library:
         touched = {place.photo_id for place in before if place and place.photo_id is not None}
         places: list[Location] = []
         vectors: dict[int, Vector] = {}
+        changed: list[int] = []
         for new in changes.embedded:
             if not embeddings.are_unit(new.vector[None, :])[0]:  # it would spoil every comparison
                 places += [Location(root_id, p, stamp, None, NO_VECTOR) for p, stamp in new.places]
@@ -196,6 +197,7 @@ class Library:
             vectors[photo_id] = new.vector
             if new.facts is not None:
                 self._tell(photo_id, new.facts)
+                changed.append(photo_id)
             places += [Location(root_id, path, stamp, photo_id, None) for path, stamp in new.places]
         places += [
             Location(root_id, path, stamp, photo_id, None)
@@ -212,6 +214,9 @@ class Library:
         for photo_id, told, colour in changes.told:
             self._tell(photo_id, told)
             photos.set_colour(db, photo_id, colour)
+            changed.append(photo_id)
+        for photo_id in changed:  # now that all have their locations
+            grouping.regroup(db, photo_id)
         return touched
 
     def _tell(self, photo_id: int, told: Facts) -> None:

@@ -15,6 +15,7 @@ from photosearch.library import Changes, Embedded
 from photosearch.query import Query, parse
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.search import Results, Search, turned_away
+from photosearch.store.connection import open_writer, transaction
 from photosearch.types import Matrix, Stamp
 
 
@@ -376,3 +377,64 @@ def test_panoramas_and_screenshots(album: Bench) -> None:
     assert names(ask("type:png", album)) == ["Screenshot_1.png"]
     assert len(ask("-is:screenshot", album).hits) == 29
     assert len(ask("is:portrait", album).hits) == 0
+
+
+# --- photos that are shown as one ---------------------------------------------------------------
+
+
+def group(bench: Bench, *groups: Sequence[int]) -> None:
+    """Say in the library file which photos belong together."""
+    db = open_writer(bench.library.file)
+    with transaction(db):
+        for members in groups:
+            for number, photo_id in enumerate(members):
+                db.execute(
+                    "INSERT OR REPLACE INTO groups (photo_id, group_id, why) VALUES (?, ?, ?)",
+                    (photo_id, members[0], "near" if number else "first"),
+                )
+    db.close()
+
+
+@pytest.mark.parametrize(
+    "typed", ["a dog", "2018", "a dog sort:date", "-cat", "img_10", "dog in:trips"]
+)
+def test_of_a_burst_one_photo_is_shown_and_says_for_how_many(album: Bench, typed: str) -> None:
+    plain = ask(typed, album)
+    ids = [hit.photo_id for hit in plain.hits]
+    assert len(ids) > 7
+    group(album, ids[1:4], [ids[6], ids[0]])
+    found = ask(typed, album)
+    shown = [hit.photo_id for hit in found.hits]
+    assert shown == [photo_id for n, photo_id in enumerate(ids) if n not in (2, 3, 6)]
+    similar = {hit.photo_id: hit.similar for hit in found.hits}
+    assert (similar[ids[0]], similar[ids[1]], similar[ids[4]]) == (1, 2, 0)
+    assert [hit.rank for hit in found.hits] == list(range(1, len(shown) + 1))
+    assert found.hidden == 0
+    every = ask(typed, album, show_all=True)
+    assert [hit.photo_id for hit in every.hits] == ids
+    assert all(hit.similar == 0 for hit in every.hits)
+    pages = [ask(typed, album, k=2, offset=start) for start in range(0, len(shown) + 2, 2)]
+    assert [hit.photo_id for page in pages for hit in page.hits] == shown
+
+
+def test_the_newest_show_one_of_each_too(album: Bench) -> None:
+    search = search_of(album)
+    ids = [hit.photo_id for hit in search.latest(k=30).hits]
+    group(album, ids[:25])
+    found = search.latest(k=3)
+    assert [hit.photo_id for hit in found.hits] == [ids[0], ids[25], ids[26]]
+    assert found.hits[0].similar == 24
+    assert found.more
+    assert [hit.photo_id for hit in search.latest(k=3, offset=3).hits] == ids[27:]
+
+
+def test_deleted_members_are_not_counted_nor_shown(album: Bench) -> None:
+    ids = [hit.photo_id for hit in ask("a dog", album).hits]
+    group(album, ids[:3])
+    db = open_writer(album.library.file)
+    with transaction(db):
+        db.execute("DELETE FROM locations WHERE photo_id = ?", (ids[1],))
+    db.close()
+    assert ask("a dog", album).hits[0].similar == 1
+    assert album.library.reader.group_members(ids[2]) == [ids[2], ids[0]]
+    assert album.library.reader.group_members(ids[5]) == [ids[5]]
