@@ -18,16 +18,18 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photosearch.errors import PhotoRejected, PhotosearchError
 from photosearch.preprocess import load
-from photosearch.types import Matrix, Pixels, Preprocess
+from photosearch.types import Pixels, Preprocess
 
 log = logging.getLogger(__name__)
+
+Array = TypeVar("Array", bound=NDArray[Any])
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 MAX_EXAMPLE_BYTES: Final = 64 << 20  # a larger member of a shard is a mistake
@@ -242,8 +244,8 @@ def read_captions(file: Path, field: str) -> dict[str, tuple[str, ...]]:
 
 
 def cached(
-    cache: Path, name: str, parts: Sequence[bytes | str], make: Callable[[], Matrix]
-) -> Matrix:
+    cache: Path, name: str, parts: Sequence[bytes | str], make: Callable[[], Array]
+) -> Array:
     """`make()`, or what it gave last time for the same `parts`: a file named by their hash."""
     digest = hashlib.sha256()
     for part in parts:
@@ -253,7 +255,7 @@ def cached(
     file = cache / f"{name}-{digest.hexdigest()[:20]}.npy"
     if file.is_file():
         try:
-            found: Matrix = np.load(file, allow_pickle=False)
+            found: Array = np.load(file, allow_pickle=False)
             return found
         except (ValueError, OSError, EOFError):
             log.warning("data.cache_damaged path=%s", file)

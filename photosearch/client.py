@@ -6,7 +6,7 @@ import http.client
 import json
 import time
 import urllib.parse
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from photosearch import home, protocol
 from photosearch.errors import DaemonUnreachable, PhotosearchError
@@ -30,8 +30,13 @@ class Client:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.running.port}/"
 
-    def search(self, query: str, *, k: int, show_all: bool) -> protocol.SearchReply:
-        raw = self._call("GET", "/search", q=query, k=k, all="true" if show_all else "false")
+    def search(
+        self, query: str, *, k: int, show_all: bool, offset: int = 0, like: int | None = None
+    ) -> protocol.SearchReply:
+        """`like`: id of a photo whose look-alikes are wanted, with words or without."""
+        also = {} if like is None else {"like": like}
+        shown = "true" if show_all else "false"
+        raw = self._call("GET", "/search", q=query, k=k, all=shown, offset=offset, **also)
         raw["hits"] = [Hit(**{**hit, "why": tuple(hit["why"])}) for hit in raw["hits"]]
         raw["chips"] = [protocol.Chip(**chip) for chip in raw["chips"]]
         return protocol.SearchReply(**raw)
@@ -82,9 +87,50 @@ class Client:
         while self._place.run.exists() and time.monotonic() < until:
             time.sleep(0.05)
 
+    def thumbnail(self, photo_id: int, size_px: int) -> bytes:
+        """A small picture, WebP. Raises PhotosearchError where the photo is gone."""
+        status, body = self._ask("GET", f"/photos/{photo_id}/thumbnail", size=size_px)
+        return body if status == 200 else self._refused(body)
+
+    def open_photo(self, photo_id: int) -> None:
+        self._call("POST", f"/photos/{photo_id}/open")
+
+    def reveal_photo(self, photo_id: int) -> None:
+        self._call("POST", f"/photos/{photo_id}/reveal")
+
+    def pause(self) -> None:
+        self._call("POST", "/index/pause")
+
+    def resume(self) -> None:
+        self._call("POST", "/index/resume")
+
     def _call(
         self, method: str, path: str, /, *, seconds: float = TIMEOUT_SECONDS, **params: object
     ) -> Any:
+        status, body = self._ask(method, path, seconds=seconds, **params)
+        if status != 200:
+            self._refused(body)
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise self._strange() from error
+
+    def _refused(self, body: bytes) -> NoReturn:
+        """Raise what the daemon said in words."""
+        try:
+            problem = json.loads(body)["error"]
+            words = " ".join(filter(None, (problem["message"], problem["hint"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._strange() from error
+        raise PhotosearchError(words)
+
+    def _strange(self) -> DaemonUnreachable:
+        return DaemonUnreachable(f"port {self.running.port} answered, but not as photosearch does.")
+
+    def _ask(
+        self, method: str, path: str, *, seconds: float = TIMEOUT_SECONDS, **params: object
+    ) -> tuple[int, bytes]:
+        """One request; the status and the body of its answer."""
         target = protocol.API + path
         if params:
             target += "?" + urllib.parse.urlencode(params)
@@ -92,23 +138,13 @@ class Client:
         try:
             connection.request(method, target, headers={"Authorization": f"Bearer {self._token}"})
             response = connection.getresponse()
-            body = response.read()
+            return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             raise DaemonUnreachable(
                 f"the daemon (process {self.running.pid}) does not answer: {error}."
             ) from error
         finally:
             connection.close()
-        try:
-            reply = json.loads(body)
-            if response.status == 200:
-                return reply
-            problem = reply["error"]
-            raise PhotosearchError(" ".join(filter(None, (problem["message"], problem["hint"]))))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DaemonUnreachable(
-                f"port {self.running.port} answered, but not as photosearch does."
-            ) from error
 
 
 def find_daemon(place: Home) -> Client | None:

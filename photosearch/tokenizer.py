@@ -54,7 +54,7 @@ class WordPieceTokenizer:
         """One text -> (L,), L <= context_length, without padding."""
         ids = [self._ids[START]]
         limit = self.context_length - 1  # END has the last place
-        for word in _words(text):
+        for word in words_of(text):
             ids.extend(self._pieces(word))
             if len(ids) >= limit:
                 break
@@ -87,7 +87,7 @@ class WordPieceTokenizer:
         return pieces
 
 
-def _words(text: str) -> Iterator[str]:
+def words_of(text: str) -> Iterator[str]:
     """Lower-case, strip accents, split at white space, punctuation and each CJK character."""
     clean = "".join(_clean(char) for char in text)
     stripped = "".join(

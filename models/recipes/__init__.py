@@ -35,6 +35,21 @@ class Recipe:
     background_photos: int = 1024  # as many of each pattern
     training_data: str = ""  # for the model card
 
+    labelled: str = ""  # photos with labels to learn; every fifth is held out
+    sentences: str = ""  # JSON lines of captions without photos
+    chinese: str = ""  # JSON lines of Chinese and English captions, by the keys of `data`
+
+    # Text stage: 0 tokens take the pretrained encoder as it is
+    text_tokens: int = 0
+    text_rate: float = 3e-4
+    frequent: int = 16_000  # so many of the commonest pieces stay in the vocabulary
+
+    # Image stage: 0 epochs take the pretrained network as it is
+    image_epochs: int = 0
+    image_rate: float = 3e-4
+    image_crops: int = 1
+    image_head_epochs: int = 60  # of heads on the network as it was, where the stage starts
+
     # Space
     side_px: int = 224
     resize: Resize = "squash"
@@ -57,6 +72,8 @@ class Recipe:
     scale: float = 20.0  # of the cosines, where training starts
     class_loss: float = 0.3  # weight of naming synthetic features; 0 turns it off
     class_batch: int = 512
+    label_loss: float = 0.0  # weight of naming labelled photos
+    chinese_share: float = 0.3  # of the captions drawn, where there are Chinese ones
 
     # Run
     seed: int = 0

@@ -1,0 +1,42 @@
+"""The student that ships: EfficientNet-lite2 with a trained tail, and a bilingual text tower.
+
+    python -m models.train models/recipes/lantern.py
+
+Two CPU cores, no GPU: about 20 minutes for maps, features and vectors on the first run (cached),
+half an hour for the text stage, a quarter for the image stage, five minutes for the heads.
+docs/experiments.md has what it reaches and what was tried beside it.
+"""
+
+from models.recipes import Recipe
+
+RECIPE = Recipe(
+    name="lantern",
+    version="1",
+    student="lantern",
+    title="EfficientNet-lite2 with a trained tail beside a thinned MiniLM for English and Chinese",
+    unlabelled=(
+        "../shared/data/ade20k-000.tar,../shared/data/flowers-000.tar,"
+        "../shared/data/groceries-000.tar,../shared/data/clothes-000.tar,"
+        "../shared/data/scenes-000.tar"
+    ),
+    labelled="../shared/data/places-000.tar",
+    sentences="../shared/data/coco-captions-text.jsonl",
+    chinese="../shared/data/flickr8k-zh-train.jsonl",
+    text_tokens=1_000_000,
+    image_epochs=3,
+    class_share=0.3,
+    gate_start=0.3,
+    class_loss=0.2,
+    label_loss=0.1,
+    image_dropout=0.6,
+    out="runs/lantern",
+    training_data=(
+        "33 thousand English and as many Chinese human captions of 6,591 Flickr8k photos, and "
+        "machine translations of the English ones (research use); 25 thousand captions of COCO, "
+        "text alone; 2,400 labelled photos of 100 scenes (Places, research use); 3,250 photos "
+        "without captions or labels (ADE20K, flowers, groceries, clothes, landscapes); names of "
+        "the 1,000 ImageNet classes; a list of a thousand everyday words written for this "
+        "project. It starts from networks trained by others: the image network on ImageNet-1k, "
+        "the text network on 1.2 billion sentence pairs."
+    ),
+)

@@ -1,0 +1,165 @@
+"""From a recipe's files to prepared towers, at a size that takes seconds."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
+pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
+
+from models.data import DataError  # noqa: E402
+from models.finetune import NO_LABEL  # noqa: E402
+from models.layers import BertConfig, BertEncoder, unit  # noqa: E402
+from models.prepare import (  # noqa: E402
+    Texts,
+    label_numbers,
+    make_vocabulary,
+    prepare_image,
+    prepare_text,
+    read_parallels,
+    read_sentences,
+    read_texts,
+)
+from models.recipes import Recipe, load_recipe  # noqa: E402
+from models.students import DualEncoder, tiny  # noqa: E402
+from photosearch.tokenizer import WordPieceTokenizer  # noqa: E402
+from tests.models.samples import captioned_shard  # noqa: E402
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    file = tmp_path / "chinese.jsonl"
+    rows = [
+        {
+            "key": f"photo{number}",
+            "captions_zh": ["一张彩色的图", "颜色"],
+            "captions_en_parallel": [f"a picture of  colour number {number} ", " "],
+            "captions_zh_machine": [f"颜色编号{number}的图片", "空"],
+        }
+        for number in range(8)
+    ]
+    file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    sentences = tmp_path / "sentences.jsonl"
+    sentences.write_text(json.dumps({"captions": ["a dog  on a beach"]}) + "\n", encoding="utf-8")
+    return Recipe(
+        name="toy",
+        version="1",
+        title="A toy",
+        student="tiny",
+        data=str(captioned_shard(tmp_path / "train.tar", 8)),
+        val="",
+        unlabelled=str(captioned_shard(tmp_path / "other.tar", 4, first=8)),
+        background="",
+        chinese=str(file),
+        sentences=str(sentences),
+        side_px=32,
+        text_tokens=400,
+        image_epochs=2,
+        frequent=3000,
+        cache=str(tmp_path / "cache"),
+        out=str(tmp_path / "run"),
+        threads=1,
+    )
+
+
+def test_texts_of_both_languages_are_read(recipe: Recipe) -> None:
+    texts = read_texts(recipe)
+    assert "a picture of colour number 3" in texts.captions
+    assert "a dog on a beach" in texts.captions
+    assert texts.parallels[3].key == "photo3"
+    assert texts.parallels[3].human == ("一张彩色的图", "颜色")
+    # The blank caption is dropped together with its translation.
+    assert texts.parallels[3].machine == ("颜色编号3的图片",)
+    assert ("一只猫", "a cat") in texts.words
+    assert "a photo of a tabby cat" in texts.classes
+    vocabulary, named = make_vocabulary(texts, recipe.frequent)
+    assert {"颜", "猫", "dog"} <= set(vocabulary)
+    assert "dog" in named.names
+    assert set(texts.names) <= set(named.names)
+
+
+@pytest.mark.parametrize(
+    "line", ["nonsense", '{"key": "a"}', '{"key": "a", "captions_zh": 3}', "[]"]
+)
+def test_damaged_parallels_are_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "zh.jsonl"
+    file.write_text(line, encoding="utf-8")
+    with pytest.raises(DataError, match=r"zh\.jsonl"):
+        read_parallels(file)
+    with pytest.raises(DataError, match=r"zh\.jsonl"):
+        read_sentences(file)
+    with pytest.raises(DataError, match=r"gone\.jsonl"):
+        read_parallels(tmp_path / "gone.jsonl")
+
+
+def test_a_text_tower_is_prepared_once(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A few of the real words and classes: this test is not about their number.
+    monkeypatch.setattr("models.prepare.class_names", lambda: [("cat",), ("dog", "hound")])
+    monkeypatch.setattr("models.prepare.read_words", list)
+    caplog.set_level(logging.INFO)
+    texts: Texts = read_texts(recipe)
+    vocabulary, texts = make_vocabulary(texts, 1200)
+    config = tiny(vocabulary=len(vocabulary))
+    narrow = BertConfig(vocabulary=len(vocabulary), layers=1, hidden=32, factor=16, positions=24)
+    config = dataclasses.replace(config, text=narrow)
+    first, second = DualEncoder(config).eval(), DualEncoder(config).eval()
+    prepare_text(recipe, first, vocabulary, texts)
+    assert "prepare.text" in caplog.text
+    caplog.clear()
+    prepare_text(recipe, second, vocabulary, texts)
+    assert "prepare.text" not in caplog.text
+    for name, value in first.text.encoder.state_dict().items():
+        torch.testing.assert_close(second.text.encoder.state_dict()[name], value, msg=name)
+    tokenizer = WordPieceTokenizer(vocabulary, context_length=24)
+    fresh = BertEncoder(narrow).eval()
+    with torch.inference_mode():
+        tokens = torch.from_numpy(tokenizer.batch(["一张彩色的图", "a cat"]))
+        assert not torch.allclose(unit(fresh(tokens)), unit(first.text.encoder(tokens)))
+
+
+def test_an_image_tower_is_prepared_once(recipe: Recipe) -> None:
+    whole = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
+    vocabulary = [*whole, *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789")]
+    config = tiny(vocabulary=len(vocabulary))
+    torch.manual_seed(0)
+    first = DualEncoder(config).eval()
+    second = copy.deepcopy(first)
+    before = copy.deepcopy(first.image.backbone.state_dict())
+    prepare_image(recipe, first, vocabulary)
+    after = first.image.backbone.state_dict()
+    assert any(not torch.allclose(before[name], after[name]) for name in before)
+    classifier = [name for name in before if name.startswith("classifier")]
+    for name in classifier:
+        torch.testing.assert_close(after[name], before[name])
+    files = sorted(Path(recipe.cache).glob("image-*.pt"))
+    assert len(files) == 1
+    stamp = files[0].stat().st_mtime_ns
+    prepare_image(recipe, second, vocabulary)
+    assert files[0].stat().st_mtime_ns == stamp
+    for name, value in second.image.backbone.state_dict().items():
+        torch.testing.assert_close(value, after[name], msg=name)
+
+
+def test_every_fifth_label_is_held_out() -> None:
+    names, numbers = label_numbers(["sea", "bar", None, "sea", "bar", "bar", "sea"])
+    assert names == ["bar", "sea"]
+    assert numbers == [NO_LABEL, 0, NO_LABEL, 1, 0, NO_LABEL, 1]
+
+
+def test_the_shipped_recipe_names_all_its_data() -> None:
+    recipe = load_recipe(REPOSITORY / "models" / "recipes" / "lantern.py")
+    assert recipe.student == "lantern"
+    assert recipe.text_tokens > 0
+    assert recipe.image_epochs > 0
+    for word in ("Chinese", "Places", "COCO", "ADE20K", "ImageNet"):
+        assert word in recipe.training_data
