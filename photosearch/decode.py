@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from PIL import Image
 
-from photosearch import formats, metadata, preprocess, scan
+from photosearch import extras, formats, metadata, preprocess, scan
 from photosearch.errors import PhotoRejected, PhotosearchError
 from photosearch.types import Facts, Pixels, Preprocess, Stamp
 
@@ -40,6 +40,7 @@ class Task:
     path: str  # absolute
     preprocess: Preprocess | None
     side_px: int = formats.THUMBNAIL_PX  # of the WebP picture
+    read_text: bool = False  # asks for the text in the picture, and for nothing else
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,15 @@ class Rejected:
     transient: bool = False
 
 
-Outcome = Picture | Rejected
+@dataclass(frozen=True)
+class Text:
+    """What is written in a picture; "" for nothing."""
+
+    text: str
+    content_hash: bytes
+
+
+Outcome = Picture | Text | Rejected
 
 READY: Final = "ready"  # a worker's first message: from here on, a crash is its file's fault
 
@@ -103,12 +112,15 @@ def decode_file(task: Task) -> Outcome:
     return result
 
 
-def _picture(stream: object, task: Task, digest: bytes, stamp: Stamp) -> Picture:
+def _picture(stream: BinaryIO, task: Task, digest: bytes, stamp: Stamp) -> Outcome:
     how = task.preprocess
     least_px = task.side_px
     if how is not None:
         least_px = max(least_px, preprocess.DRAFT_OVERSAMPLING * how.side_px)
-    photo = preprocess.open_photo(stream, least_px=least_px)  # type: ignore[arg-type]
+    if task.read_text:
+        photo = _open(stream, task, least_px=extras.TEXT_PX)
+        return Text(extras.read_text(photo.image), digest)
+    photo = _open(stream, task, least_px=least_px)
     small = formats.shrink(photo.image, side_px=task.side_px)
     return Picture(
         pixels=preprocess.fit(photo.image, how) if how else np.empty((0, 0, 3), np.uint8),
@@ -123,10 +135,31 @@ def _picture(stream: object, task: Task, digest: bytes, stamp: Stamp) -> Picture
     )
 
 
+def _open(stream: BinaryIO, task: Task, *, least_px: int) -> preprocess.Decoded:
+    """Open a photo, or what stands for one in a RAW file or a film."""
+    suffix = os.fsencode(os.path.splitext(task.path)[1].lower())
+    if suffix in extras.RAW_SUFFIXES:
+        preview, name = extras.raw_preview(stream), "RAW"
+    elif suffix in extras.VIDEO_SUFFIXES:
+        preview, name = extras.video_poster(stream), "VIDEO"
+    else:
+        return preprocess.open_photo(stream, least_px=least_px)
+    size = (preview.width_px, preview.height_px)
+    if preview.image is None:
+        inside = preprocess.open_photo(preview.data, least_px=least_px)
+        if (inside.width_px > inside.height_px) != (size[0] > size[1]):
+            size = size[::-1]  # the preview's own EXIF knows which way is up
+        return replace(inside, width_px=size[0], height_px=size[1], format=name)
+    image = preview.image.convert("RGB")
+    return preprocess.Decoded(image, *size, name, Image.Exif(), {}, preview.facts)
+
+
 def _facts(photo: preprocess.Decoded, small: Image.Image, *, name: str) -> Facts:
     """What the file says, and what a glance at it adds."""
     seen = formats.glance(small)
-    told = metadata.read(metadata.sources(photo.exif, photo.info), name=name)
+    told = photo.told or metadata.read(metadata.sources(photo.exif, photo.info), name=name)
+    if told.taken is None and (named := metadata.taken_by_name(name)) is not None:
+        told = replace(told, taken=named, taken_from="name")
     kind = "document" if told.kind == "photo" and seen.is_document else told.kind
     return replace(told, kind=kind, dhash=seen.dhash)
 
@@ -274,7 +307,7 @@ class DecodePool:
                     message: Outcome | str = worker.pipe.recv()
                 except (EOFError, OSError):
                     message = self._crashed(worker)
-                if not isinstance(message, Picture | Rejected):
+                if not isinstance(message, Picture | Text | Rejected):
                     worker.ready = True
                     worker.deadline = now + self._max_seconds  # its start does not count
                     continue

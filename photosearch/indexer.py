@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from photosearch import protocol
+from photosearch import extras, protocol
 from photosearch.decode import DecodePool
 from photosearch.encoder import Encoder
 from photosearch.errors import PhotosearchError
@@ -23,6 +23,7 @@ from photosearch.pace import Rate, Throttle
 from photosearch.power import on_battery
 from photosearch.reconcile import SETTLE_NS
 from photosearch.settings import Settings
+from photosearch.texts import read_texts
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Root
 from photosearch.watch import Due, Hints, Watcher, watched_inodes
@@ -34,6 +35,7 @@ UNWATCHED_SECONDS: Final = 60.0  # between sweeps of a root that no events tell 
 SWEEP_SHARE: Final = 50.0  # and times what a sweep took: at most 2 % of a core
 SLEPT_SECONDS: Final = 30.0  # by which the clocks part while a machine sleeps
 GONE_SECONDS: Final = 2.0  # from a folder's disappearance to the sweep that asks where it went
+TEXTS_AT_ONCE: Final = 4  # pictures, a second or two each; then hints and orders are looked at
 TRIM_SECONDS: Final = 1800.0
 BATTERY_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 30.0  # after an error of the disk or the database
@@ -62,6 +64,7 @@ class Indexer:
         self._on_change = on_change
         self._watcher = Watcher(self.hints)
         self._pool = DecodePool(workers=settings.threads)
+        self._readers = DecodePool(workers=1)  # of text in pictures
         self._paused = threading.Event()
         self._totals = Totals()
         self._working_since: float | None = None
@@ -95,6 +98,7 @@ class Indexer:
         if self._thread.ident is not None:
             self._thread.join()
         self._pool.close()
+        self._readers.close()
 
     # --- what others ask of it ----------------------------------------------------------------
 
@@ -227,6 +231,7 @@ class Indexer:
                 self._library.rest()
                 self._trim()
                 tending = self._library.tend_graph(threads=self._settings.threads)
+                tending = self._read_texts() or tending
 
     def _slept(self) -> bool:
         """Whether the machine was asleep since the last call: the wall clock went on, ours
@@ -273,6 +278,21 @@ class Indexer:
             self._unwatched.add(root.root_id)
         else:
             self._unwatched.discard(root.root_id)
+
+    def _read_texts(self) -> bool:
+        """Look for text in a few pictures, where the extra is installed. True while there are
+        more; the process that holds the reader ends with the last."""
+        if not self._settings.read_text or not extras.can_read_text():
+            return False
+
+        def due() -> bool:
+            return self._interrupted() or bool(len(self.hints))
+
+        if read_texts(self._library, self._readers, most=TEXTS_AT_ONCE, should_stop=due):
+            self._on_change()
+            return True
+        self._readers.shrink(0)
+        return False
 
     def _trim(self) -> None:
         """Keep the thumbnails within their limit; looked at now and then, with nothing to do."""

@@ -272,6 +272,8 @@ class Ingest:
             if isinstance(outcome, Picture):
                 ready.append((task.key, outcome))
                 work.totals.decoded += 1
+            elif not isinstance(outcome, Rejected):
+                raise AssertionError("nobody asked for text here")
             elif outcome.transient:
                 work.waiting.append(task.key)
             else:
@@ -346,7 +348,9 @@ class Ingest:
                 if photo_id is not None:
                     self._thumbnails.put(outcome.content_hash, outcome.picture)
                     changes.told.append((photo_id, outcome.facts, outcome.colour))
-            elif not outcome.transient:  # not to be asked again and again
+            elif (
+                isinstance(outcome, Rejected) and not outcome.transient
+            ):  # not to be asked again and again
                 place = self._library.known(root.root_id, task.key)
                 if place is not None and place.photo_id is not None:
                     changes.told.append((place.photo_id, Facts(), None))

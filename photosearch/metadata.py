@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import math
 import re
+import struct
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ def read(found: Sources, *, name: str = "") -> Facts:
     taken = _taken(found)
     named = None if taken else taken_by_name(name)
     place = _place(found)
+    apple = _apple(found.exif.get(_Base.MakerNote))
     return Facts(
         taken=taken or named,
         taken_from="camera" if taken else "name" if named else None,
@@ -101,8 +103,9 @@ def read(found: Sources, *, name: str = "") -> Facts:
         rating=_rating(found),
         caption=_caption(found),
         keywords=_keywords(found),
-        kind=_kind(found),
-        burst=_clean(_first(found.xmp, "GCamera:BurstID"))[:MAX_NAME] or None,
+        kind=_kind(found, name),
+        burst=apple.get(_BURST) or _clean(_first(found.xmp, "GCamera:BurstID"))[:MAX_NAME] or None,
+        live=apple.get(_CONTENT),
     )
 
 
@@ -339,16 +342,45 @@ def _keywords(found: Sources) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in clean if word))[:MAX_KEYWORDS]
 
 
-def _kind(found: Sources) -> Kind:
-    """iOS and Android say so in a comment, Linux tools in the name of the program."""
+_SCREENSHOT: Final = re.compile(
+    r"\b(screenshot|spectacle|flameshot|ksnip|shutter|grim)|"
+    r"screen ?shot|bildschirmfoto|capture d.[eé]cran|captura de (pantalla|tela)|截屏|屏幕|스크린샷"
+)
+
+
+def _kind(found: Sources, name: str) -> Kind:
+    """iOS says so in a comment, Linux tools in the name of the program, others in the file's."""
     said = (
         _comment(found.exif.get(_Base.UserComment)),
         _first(found.xmp, "exif:UserComment"),
         found.software,
+        "" if found.exif.get(_Base.Model) else name.replace("_", " "),
     )
-    words = " ".join(said).casefold()
-    names = ("screenshot", "spectacle", "flameshot", "ksnip", "shutter", "grim")
-    return "screenshot" if any(re.search(rf"\b{name}", words) for name in names) else "photo"
+    return "screenshot" if _SCREENSHOT.search(" ".join(said).casefold()) else "photo"
+
+
+_APPLE: Final = b"Apple iOS\0\0\1MM"
+_BURST, _CONTENT = 0x0B, 0x11  # BurstUUID, ContentIdentifier
+_ASCII: Final = 2
+
+
+def _apple(note: Any) -> dict[int, str]:
+    """The texts of Apple's maker note: a TIFF directory of its own, big-endian, whose offsets
+    count from the note's first byte."""
+    found: dict[int, str] = {}
+    if not isinstance(note, bytes) or not note.startswith(_APPLE):
+        return found
+    with contextlib.suppress(struct.error):
+        (count,) = struct.unpack_from(">H", note, len(_APPLE))
+        for number in range(min(count, 200)):
+            at = len(_APPLE) + 2 + 12 * number
+            tag, kind, size, offset = struct.unpack_from(">HHII", note, at)
+            if kind == _ASCII and tag in (_BURST, _CONTENT):
+                begin = offset if size > 4 else at + 8
+                text = note[begin : begin + size].split(b"\0")[0].decode("ascii", "replace")
+                if text := _clean(text)[:MAX_NAME]:
+                    found[tag] = text
+    return found
 
 
 # --- text -------------------------------------------------------------------------------------

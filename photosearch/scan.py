@@ -7,6 +7,7 @@ that its owner never named. To search a linked folder, name it as a library.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import marshal
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from photosearch import extras
 from photosearch.types import Stamp
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,13 @@ def is_photo_name(name: bytes) -> bool:
     lower = name.lower()
     if lower.startswith((b".", b"~")) or lower.endswith(PARTIAL_SUFFIXES):
         return False
-    return os.path.splitext(lower)[1] in SUFFIXES
+    return os.path.splitext(lower)[1] in readable()
+
+
+@functools.cache
+def readable() -> frozenset[bytes]:
+    """Suffixes of the files we read: photos, and what the installed extras can."""
+    return SUFFIXES | extras.suffixes()
 
 
 def is_skipped_folder(name: bytes) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from photosearch import metadata
+from photosearch import extras, metadata
 from photosearch.errors import LibraryDamaged, PhotosearchError
 from photosearch.index.exact import MAX_ID
 from photosearch.index.hnsw import layout
@@ -105,6 +105,19 @@ class Library:
         """One location of each photo whose file this program has not asked yet."""
         with named_damage(self.file):
             return facts.without_facts(self._db, root_id, metadata.READER)
+
+    def without_texts(self, limit: int) -> list[tuple[str, int]]:
+        """Absolute path and id of a few pictures in which nobody has looked for text yet."""
+        with named_damage(self.file):
+            rows = facts.without_texts(self._db, extras.OCR_READER, limit)
+        return [(photos.join(root, path), photo_id) for root, path, photo_id in rows]
+
+    def put_texts(self, texts: Mapping[int, str]) -> None:
+        """Store what is written in these pictures."""
+        if texts:
+            with named_damage(self.file), transaction(self._db):
+                facts.put_texts(self._db, texts, reader=extras.OCR_READER)
+            self._rested = False
 
     def photo_at_stamp(self, stamp: Stamp) -> int | None:
         """The embedded photo that another path holds under this very file id, size and time."""

@@ -75,6 +75,20 @@ def without_facts(db: Connection, root_id: int, reader: int) -> list[tuple[bytes
     return [(path, Stamp(*stamp)) for path, *stamp in rows]
 
 
+def without_texts(db: Connection, reader: int, limit: int) -> list[tuple[bytes, bytes, int]]:
+    """Root, path and id of pictures in which nobody has looked for text; those that are most
+    likely to hold some first, then the newest."""
+    return db.execute(
+        "SELECT r.path, min(l.path), f.photo_id FROM facts f"
+        " JOIN photos p ON p.id = f.photo_id JOIN locations l ON l.photo_id = f.photo_id"
+        " JOIN roots r ON r.id = l.root_id"
+        " WHERE NOT r.offline AND p.format != 'VIDEO' AND NOT EXISTS"
+        " (SELECT 1 FROM texts WHERE photo_id = f.photo_id AND reader >= ?)"
+        " GROUP BY f.photo_id ORDER BY f.kind = 'photo', p.taken DESC, p.id DESC LIMIT ?",
+        (reader, limit),
+    ).fetchall()
+
+
 def put_texts(db: Connection, texts: Mapping[int, str], *, reader: int) -> None:
     """Store what is written in these pictures; "" for nothing."""
     assert db.in_transaction
