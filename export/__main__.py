@@ -1,9 +1,11 @@
-"""python -m export --checkpoint FILE --out DIR [--targets onnx] [--precision int8|fp32]"""
+"""python -m export --checkpoint FILE --out DIR [--targets onnx,executorch,coreml]
+[--precision int8|fp32|palette6]"""
 
 from __future__ import annotations
 
 import argparse
 import glob
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
@@ -12,21 +14,30 @@ from typing import Final
 
 from photosearch.errors import PhotosearchError, UsageError
 
-TARGETS: Final = ("onnx", "executorch", "coreml")
-READY: Final = ("onnx",)
+TARGETS: Final = ("onnx", "executorch", "coreml", "executorch-coreml", "executorch-vulkan")
+PRECISIONS: Final = ("int8", "fp32", "palette6")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        check_targets(args.targets)
-        from export.bundle import export_bundle  # torch: 2 s, and not needed to refuse
+        targets = check_targets(args.targets, args.precision)
+        from export.bundle import Progress, Wanted, export_bundle  # torch: 2 s, not to refuse
+        from export.source import from_checkpoint
         from models.checkpoint import load_checkpoint
 
+        progress = Progress()
         checkpoint = load_checkpoint(args.checkpoint)
-        val = args.val if args.val is not None else found(checkpoint.recipe.val)
-        out = export_bundle(checkpoint, args.out, precision=args.precision, val=val)
+        recipe = checkpoint.recipe
+        wanted = Wanted(
+            targets=targets,
+            precision=args.precision,
+            val=args.val if args.val is not None else found(recipe.val),
+            captions=dict(captions_of(text) for text in args.captions),
+            calibration=args.calibrate if args.calibrate is not None else found(recipe.data),
+        )
+        out = export_bundle(from_checkpoint(checkpoint), args.out, wanted, progress=progress)
     except PhotosearchError as error:
         print(f"export: {error}", file=sys.stderr)
         return error.exit_code
@@ -34,15 +45,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_targets(wanted: str) -> None:
-    """Refuse what does not exist, and what does not exist yet."""
-    for target in wanted.split(","):
+def check_targets(wanted: str, precision: str) -> tuple[str, ...]:
+    """Refuse what does not exist, what is not installed, and what would be no target at all."""
+    targets = tuple(dict.fromkeys(wanted.split(",")))
+    for target in targets:
         if target not in TARGETS:
             raise UsageError(f"--targets {target}: known targets are {', '.join(TARGETS)}")
-        if target not in READY:
-            raise PhotosearchError(
-                f"target {target} is not implemented yet; this version writes {', '.join(READY)}"
-            )
+        if precision == "palette6" and target != "coreml":
+            raise UsageError(f"--precision palette6 is for --targets coreml alone, not {target}")
+        for needed, package in (("executorch", "executorch"), ("coreml", "coremltools")):
+            if needed in target and importlib.util.find_spec(package) is None:
+                raise PhotosearchError(
+                    f"{package} is not installed, which --targets {target} needs. "
+                    "Install the [export] extra."
+                )
+    return targets
+
+
+def captions_of(text: str) -> tuple[str, tuple[Path, str]]:
+    """NAME=FILE:FIELD -> (NAME, (FILE, FIELD))."""
+    name, equals, rest = text.partition("=")
+    file, colon, field = rest.rpartition(":")
+    if not (equals and colon and name and file and field):
+        raise UsageError(f"--captions {text}: write NAME=FILE.jsonl:FIELD")
+    return name, (Path(file), field)
 
 
 def found(spec: str) -> str:
@@ -57,11 +83,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--targets", default="onnx", help="comma-separated; so far only onnx (default: onnx)"
+        "--targets", default="onnx", help=f"comma-separated: {', '.join(TARGETS)} (default: onnx)"
     )
-    parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
+    parser.add_argument("--precision", choices=PRECISIONS, default="int8")
     parser.add_argument(
         "--val", help="photos with captions to measure on (default: the recipe's; '' for none)"
+    )
+    parser.add_argument(
+        "--captions",
+        action="append",
+        default=[],
+        metavar="NAME=FILE:FIELD",
+        help="more captions of the same photos, as in another language; may be given again",
+    )
+    parser.add_argument(
+        "--calibrate",
+        help="photos for int8's ranges (default: the recipe's own; '' for the probe photos)",
     )
     return parser
 

@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from export.chatter import quiet
 from export.quantize import stored_int8
-from models.layers import BertEncoder
+from export.towers import tables_as
+from photosearch.tokenizer import Tokenizer
+from photosearch.types import Matrix
 
 OPSET: Final = 18  # ONNX Runtime reads it since 1.14
 PRECISIONS: Final = ("int8", "fp32")
-
-
-class Int8Embedding(nn.Module):
-    """A table of int8 rows, each with its own scale; a quarter of the size, cosine above 0.9999.
-
-    ONNX Runtime's own quantiser has one scale for the whole table, which a few
-    large rows spoil for the others.
-    """
-
-    rows: torch.Tensor
-    scales: torch.Tensor
-
-    def __init__(self, table: nn.Embedding) -> None:
-        super().__init__()
-        weight = table.weight.detach()
-        scales = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
-        self.register_buffer("rows", (weight / scales).round().to(torch.int8))
-        self.register_buffer("scales", scales)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, L) -> (B, L, W)."""
-        return self.rows[tokens].to(self.scales.dtype) * self.scales[tokens]
-
-
-class Float32Embedding(nn.Module):
-    """The table by indexing: nn.Embedding would export a tensor named as our output is."""
-
-    def __init__(self, table: nn.Embedding) -> None:
-        super().__init__()
-        self.rows = table.weight
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, L) -> (B, L, W)."""
-        return self.rows[tokens]
 
 
 def write_image(tower: nn.Module, side_px: int, file: Path, *, precision: str) -> None:
@@ -64,32 +32,42 @@ def write_image(tower: nn.Module, side_px: int, file: Path, *, precision: str) -
     onnx.save_model(stored_int8(model) if precision == "int8" else model, file)
 
 
-def write_text(tower: nn.Module, positions: int, file: Path, *, precision: str) -> None:
-    """text.onnx: `tokens` (N, L) int64, padded with 0 -> `embedding` (N, D)."""
-    encoder = tower.encoder
-    assert isinstance(encoder, BertEncoder)
-    table = encoder.words
-    assert isinstance(table, nn.Embedding)
-    encoder.words = Int8Embedding(table) if precision == "int8" else Float32Embedding(table)
-    try:
-        model = _text_model(tower, positions)
-    finally:
-        encoder.words = table
+def write_text(tower: nn.Module, tokenizer: Tokenizer, file: Path, *, precision: str) -> None:
+    """text.onnx: `tokens` (N, L) int64, padded -> `embedding` (N, D).
+
+    L is free where the tokenizer pads to the longest of a batch, else it is the context.
+    """
+    length = tokenizer.context_length
+    dims: dict[int, object] = {0: torch.export.Dim("N", min=1, max=4096)}
+    if tokenizer.pads_to_longest:
+        dims[1] = torch.export.Dim("L", max=length)
+        length = 7
+    example = torch.randint(1, 100, (2, length))
+    with tables_as(tower, precision):
+        model = _to_onnx(tower, example, "tokens", dims)
     onnx.save_model(stored_int8(model) if precision == "int8" else model, file)
 
 
-def _text_model(tower: nn.Module, positions: int) -> onnx.ModelProto:
-    example = torch.randint(1, 100, (2, 7))
-    dims = {0: torch.export.Dim("N", min=1, max=4096), 1: torch.export.Dim("L", max=positions)}
-    return _to_onnx(tower, example, "tokens", dims)
+class Session:
+    """A written file in ONNX Runtime."""
+
+    def __init__(self, file: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(file), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, name: str, array: NDArray[np.float32] | NDArray[np.int64]) -> Matrix:
+        """One input -> (N, D)."""
+        return np.asarray(self._session.run(["embedding"], {name: array})[0], dtype=np.float32)
 
 
 def _to_onnx(
     tower: nn.Module, example: torch.Tensor, name: str, dims: Mapping[int, object]
 ) -> onnx.ModelProto:
     """torch.export, then ONNX; the exporter's own chatter is kept off the terminal."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             tower,

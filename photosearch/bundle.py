@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -19,10 +21,13 @@ import numpy as np
 from photosearch.errors import BundleError
 from photosearch.types import Matrix, Preprocess
 
+log = logging.getLogger(__name__)
+
 FORMAT: Final = 1  # raise when an older program would misread the bundle
 MANIFEST: Final = "manifest.json"
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_MANIFEST_BYTES: Final = 1 << 20
-MIN_GOLDEN_COSINE: Final = 0.999  # two runtime versions agree above 0.99999 on the same files
+TOKENIZERS: Final = ("wordpiece", "clip-bpe", "unigram")
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,14 @@ class Bundle:
     dim: int
     preprocess: Preprocess
     context_length: int
-    tokenizer: str  # only "wordpiece" so far
+    tokenizer: str  # one of TOKENIZERS
     vocabulary: str  # file name
-    image_onnx: str | None
-    text_onnx: str | None
+    text: Mapping[str, Any]  # as written: what else the tokenizer needs to know
     golden: str | None
     background: str | None
     cutoff_z: float
     files: tuple[BundleFile, ...]
-    targets: Mapping[str, Any]  # as written: precision, parity, verified, per target
+    targets: Mapping[str, Mapping[str, Any]]  # as written: files, precision, parity, verified
     description: Mapping[str, Any]  # recipe, training data, metrics, licences: for people
 
     @property
@@ -73,10 +77,22 @@ class Bundle:
         return sum(file.size_bytes for file in self.files)
 
     def file(self, name: str) -> Path:
-        """Path of a file the manifest lists; BundleError for any other name."""
-        if name not in {file.name for file in self.files}:
+        """Path of a file, or of a folder of files, the manifest lists; BundleError for any
+        other name."""
+        if not lists(self.files, name):
             raise BundleError(f"{self.directory}: its manifest does not list {name}")
         return self.directory / name
+
+    def towers(self, target: str) -> tuple[Path, Path]:
+        """The image and the text encoder for a target. BundleError where it has none."""
+        entry = self.targets.get(target)
+        if entry is None:
+            held = ", ".join(sorted(self.targets)) or "none"
+            raise BundleError(
+                f"{self.directory}: holds no encoders for {target}, only for: {held}. "
+                f"Export it again with --targets {target}."
+            )
+        return self.file(entry["image"]), self.file(entry["text"])
 
 
 def open_bundle(directory: Path) -> Bundle:
@@ -129,11 +145,11 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
         BundleFile(_inside(directory, name), str(entry["sha256"]), int(entry["bytes"]))
         for name, entry in manifest["files"].items()
     )
-    listed = {file.name for file in files}
-    onnx = manifest["targets"].get("onnx", {})
+    targets = {str(name): dict(entry) for name, entry in manifest["targets"].items()}
+    towers = [str(entry[tower]) for entry in targets.values() for tower in ("image", "text")]
     bundle = Bundle(
         directory=directory,
-        name=str(manifest["name"]),
+        name=_name(directory, manifest["name"]),
         version=str(manifest["version"]),
         space=str(manifest["space"]),
         dim=int(manifest["dim"]),
@@ -142,34 +158,32 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
             mean=_triple(image["mean"]),
             std=_triple(image["std"]),
             resize=image["resize"],
+            filter=image.get("filter", "bicubic"),
         ),
         context_length=int(text["context_length"]),
         tokenizer=str(text["tokenizer"]),
         vocabulary=str(text["vocabulary"]),
-        image_onnx=onnx.get("image"),
-        text_onnx=onnx.get("text"),
+        text=dict(text),
         golden=manifest.get("golden"),
         background=manifest.get("background", {}).get("file"),
         cutoff_z=float(manifest.get("background", {}).get("cutoff_z", 0.0)),
         files=files,
-        targets=manifest["targets"],
+        targets=targets,
         description=manifest.get("description", {}),
     )
-    if bundle.tokenizer != "wordpiece":
+    if bundle.tokenizer not in TOKENIZERS:
         raise BundleError(
             f"{directory}: tokenizer {bundle.tokenizer!r} is not one this program has"
         )
-    named = (
-        bundle.vocabulary,
-        bundle.image_onnx,
-        bundle.text_onnx,
-        bundle.golden,
-        bundle.background,
-    )
-    for name in named:
-        if name is not None and name not in listed:
+    for name in (bundle.vocabulary, bundle.golden, bundle.background, *towers):
+        if name is not None and not lists(files, name):
             raise BundleError(f"{directory}: its {MANIFEST} uses {name} but does not list it")
     return bundle
+
+
+def lists(files: Iterable[BundleFile], name: str) -> bool:
+    """Whether a manifest's files are this one, or some of them lie in a folder of this name."""
+    return any(file.name == name or file.name.startswith(f"{name}/") for file in files)
 
 
 def _triple(values: list[float]) -> tuple[float, float, float]:
@@ -188,6 +202,16 @@ def _inside(directory: Path, name: str) -> str:
     return name
 
 
+def _name(directory: Path, name: object) -> str:
+    """A bundle's name is its folder's in a home: no separators, nothing hidden, no surprises."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BundleError(
+            f"{directory}: its {MANIFEST} gives the name {name!r}; a name is up to 64 letters, "
+            "digits, dots, dashes and underscores, and begins with a letter or digit"
+        )
+    return name
+
+
 def shipped_bundles() -> Path:
     """The folder of bundles that came with the program."""
     packaged = Path(__file__).parent / "bundles"
@@ -198,15 +222,29 @@ def shipped_bundles() -> Path:
 
 def find_bundles(folders: list[Path]) -> list[Bundle]:
     """Every readable bundle in these folders; the first of a name wins."""
+    found, broken = look_for_bundles(folders)
+    for problem in broken:
+        log.warning("bundle.unreadable reason=%s", problem)
+    return found
+
+
+def look_for_bundles(folders: list[Path]) -> tuple[list[Bundle], list[str]]:
+    """The bundles in these folders, and what is wrong with the folders that are none."""
     found: dict[str, Bundle] = {}
+    broken: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             continue
         for directory in sorted(folder.iterdir()):
-            if (directory / MANIFEST).is_file():
+            if directory.name.startswith(".") or not directory.is_dir():
+                continue
+            try:
                 bundle = open_bundle(directory)
-                found.setdefault(bundle.name, bundle)
-    return list(found.values())
+            except BundleError as error:
+                broken.append(str(error))
+                continue
+            found.setdefault(bundle.name, bundle)
+    return list(found.values()), broken
 
 
 def require_bundle(wanted: str | None, folders: list[Path]) -> Bundle:
@@ -219,6 +257,10 @@ def require_bundle(wanted: str | None, folders: list[Path]) -> Bundle:
     for bundle in bundles:
         if bundle.name == wanted:
             return bundle
+    if wanted is not None:
+        for folder in folders:
+            if (folder / wanted).is_dir() and NAME.fullmatch(wanted):
+                return open_bundle(folder / wanted)  # raises: says what is wrong with it
     names = ", ".join(bundle.name for bundle in bundles) or "none"
     if wanted is None:
         raise BundleError(
@@ -266,6 +308,11 @@ class Golden:
     text_vectors: Matrix
     images: tuple[bytes, ...]  # PNG files, S x S, so that no resize enters
     image_vectors: Matrix
+    targets: Mapping[str, tuple[Matrix, Matrix]]  # of a target's own files: texts, images
+
+    def vectors(self, target: str) -> tuple[Matrix, Matrix]:
+        """What a target's files gave; int8 differs more between runtimes than machines do."""
+        return self.targets.get(target, (self.text_vectors, self.image_vectors))
 
 
 def load_golden(bundle: Bundle) -> Golden:
@@ -284,9 +331,17 @@ def load_golden(bundle: Bundle) -> Golden:
             image_vectors=np.asarray(
                 [entry["vector"] for entry in raw["images"]], dtype=np.float32
             ),
+            targets={
+                str(name): (_matrix(entry["texts"]), _matrix(entry["images"]))
+                for name, entry in raw.get("targets", {}).items()
+            },
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{bundle.directory}: golden vectors are damaged ({error!r})") from error
+
+
+def _matrix(rows: list[list[float]]) -> Matrix:
+    return np.asarray(rows, dtype=np.float32)
 
 
 def load_background(bundle: Bundle) -> Background | None:

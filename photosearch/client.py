@@ -45,6 +45,7 @@ class Client:
         raw = self._call("GET", "/status")
         raw["libraries"] = [protocol.LibraryMessage(**item) for item in raw["libraries"]]
         raw["indexing"] = protocol.IndexingMessage(**raw["indexing"])
+        raw["moving"] = _moving(raw.get("moving"))
         return protocol.StatusReply(**raw)
 
     def retry(self, library: int, under: str) -> int:
@@ -55,6 +56,14 @@ class Client:
             under = ""  # a name that is not UTF-8 does not fit an address: the whole library then
         target = {"library": library, "under": under}
         return int(self._call("POST", "/index/retry", seconds=LONG_SECONDS, **target)["files"])
+
+    def use_bundle(self, name: str) -> protocol.BundlesReply:
+        raw = self._call("POST", "/bundles/use", seconds=LONG_SECONDS, name=name)
+        return protocol.BundlesReply(
+            [protocol.BundleMessage(**item) for item in raw["bundles"]],
+            raw["answering"],
+            _moving(raw["moving"]),
+        )
 
     def forget(self, library: int) -> int:
         path = f"/libraries/{library}/forget"
@@ -145,6 +154,10 @@ class Client:
             ) from error
         finally:
             connection.close()
+
+
+def _moving(raw: Any) -> protocol.MovingMessage | None:
+    return protocol.MovingMessage(**raw) if raw is not None else None
 
 
 def find_daemon(place: Home) -> Client | None:

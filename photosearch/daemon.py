@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from photosearch.home import Home
 from photosearch.indexer import Indexer
 from photosearch.ingest import forget_library, require_folders
 from photosearch.library import Library, size_bytes
+from photosearch.moving import Bundles
 from photosearch.query import parse
 from photosearch.search import Search
 from photosearch.sessions import Sessions
@@ -52,7 +53,14 @@ class Daemon:
     """What the API serves. Its indexing thread is the only writer."""
 
     def __init__(
-        self, place: Home, settings: Settings, bundle: Bundle, encoder: Encoder, library: Library
+        self,
+        place: Home,
+        settings: Settings,
+        bundle: Bundle,
+        encoder: Encoder,
+        library: Library,
+        *,
+        bundle_folders: Sequence[Path] = (),
     ) -> None:
         self.home = place
         self.settings = settings
@@ -67,6 +75,7 @@ class Daemon:
         self.indexer = Indexer(
             library, encoder, self._thumbnails, settings, on_change=self._changed
         )
+        self.bundles = Bundles(self, place, settings, library, self.indexer, bundle_folders)
         self.history = History(place.history)
         self._vocabulary = (-1, float("-inf"), Vocabulary())  # of which version, read when
         self._examples = Examples(library.reader, self._try_example)
@@ -91,6 +100,12 @@ class Daemon:
         with self._previews_lock:
             self._previews.close()
         self.library.close()
+
+    def answer_with(self, bundle: Bundle, encoder: Encoder) -> None:
+        """Ask with another bundle from now on; a search that has begun ends as it began."""
+        search = Search(encoder, self.library.index, self.library.reader, load_background(bundle))
+        self.bundle, self.encoder, self._search = bundle, encoder, search
+        self._changed()
 
     def _changed(self) -> None:
         self.version += 1
@@ -217,6 +232,7 @@ class Daemon:
             searchable=len(self.library.index),
             index=self.library.index.kind,
             thumbnail_bytes=self._measured_thumbnails(),
+            moving=self.bundles.moving(),
         )
 
     def rejected(self) -> list[protocol.RejectedMessage]:
@@ -308,6 +324,7 @@ class Daemon:
                 switch=isinstance(getattr(self.settings, field.name), bool),
             )
             for field in fields(Settings)
+            if field.name not in Settings.CHOICES  # a runtime takes effect at the next start
         ]
 
     def change_setting(self, name: str, value: int) -> list[protocol.SettingMessage]:

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, Response
 
 from photosearch import protocol
 from photosearch.daemon import Daemon
-from photosearch.errors import RootMissing, SettingsError
+from photosearch.errors import BundleError, RootMissing, SettingsError
 from photosearch.folders import folders_like
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.guard import ApiError
@@ -65,6 +65,10 @@ class PhotoParams(Params):
 
 class ThumbnailParams(Params):
     size: int = Field(THUMBNAIL_PX, ge=16, le=4096, description="longest side in pixels")
+
+
+class BundleParams(Params):
+    name: str = Field(min_length=1, max_length=64, description="a bundle's name")
 
 
 class RetryParams(Params):
@@ -268,6 +272,17 @@ def privacy(call: Call) -> protocol.PrivacyReply:
     return call.daemon.privacy()
 
 
+def bundles(call: Call) -> protocol.BundlesReply:
+    return call.daemon.bundles.reply()
+
+
+def use_bundle(call: Call) -> protocol.BundlesReply:
+    try:
+        return call.daemon.bundles.use(call.params.name)
+    except BundleError as error:
+        raise ApiError(409, "bad_bundle", str(error)) from None
+
+
 def doctor(call: Call) -> protocol.DoctorReply:
     return call.daemon.doctor()
 
@@ -399,6 +414,15 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "GET", "/privacy", privacy, NoParams, protocol.PrivacyReply, "What leaves this computer"
+    ),
+    Endpoint("GET", "/bundles", bundles, Params, protocol.BundlesReply, "Models at hand"),
+    Endpoint(
+        "POST",
+        "/bundles/use",
+        use_bundle,
+        BundleParams,
+        protocol.BundlesReply,
+        "Move to a model, or back to the one that answers",
     ),
     Endpoint("GET", "/doctor", doctor, NoParams, protocol.DoctorReply, "Examine the library"),
     Endpoint(

@@ -41,6 +41,11 @@ class Home:
         return self.directory / "bundles"
 
     @property
+    def chosen_bundle(self) -> Path:
+        """Names the bundle that `bundle use` asked for."""
+        return self.directory / "chosen-bundle"
+
+    @property
     def settings(self) -> Path:
         return self.directory / "config.toml"
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from photosearch import extras, protocol
+from photosearch.bundle import Bundle
 from photosearch.decode import DecodePool
 from photosearch.encoder import Encoder
 from photosearch.errors import PhotosearchError
@@ -23,6 +24,7 @@ from photosearch.pace import Rate, Throttle
 from photosearch.power import on_battery
 from photosearch.reconcile import SETTLE_NS
 from photosearch.settings import Settings
+from photosearch.switch import Switch
 from photosearch.texts import read_texts
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Root
@@ -78,15 +80,29 @@ class Indexer:
         self._trimmed = time.monotonic()
         self._thread = threading.Thread(target=self._index_until_stopped, name="indexing")
         self._orders: queue.SimpleQueue[tuple[Callable[[], int], Future[int]]] = queue.SimpleQueue()
+        self.switch: Switch | None = None  # the move to another bundle, while one is on
+        self._on_switched: Callable[[Switch], None] = lambda switch: None
+        self.embed_with(encoder)
+
+    def embed_with(self, encoder: Encoder) -> None:
+        """Embed new photos with this encoder, whose space is the library's."""
         self.ingest = Ingest(
-            library,
+            self._library,
             encoder,
             self._pool,
-            thumbnails,
+            self._thumbnails,
             on_progress=self._progressed,
             should_stop=self._interrupted,
             throttle=self._throttle(),
         )
+
+    def begin_switch(
+        self, bundle: Bundle, encoder: Encoder, on_switched: Callable[[Switch], None]
+    ) -> None:
+        """Embed all photos for another bundle when nothing else is due; for an order, or before
+        the thread runs."""
+        self.switch = Switch(self._library, bundle, encoder, self._pool, throttle=self._throttle())
+        self._on_switched = on_switched
 
     def start(self) -> None:
         self._thread.start()
@@ -227,11 +243,30 @@ class Indexer:
             elif due:
                 self._work(due)
             elif not len(self.hints):
-                self._pool.shrink(1)
+                if self.switch is None:
+                    self._pool.shrink(1)
                 self._library.rest()
                 self._trim()
-                tending = self._library.tend_graph(threads=self._settings.threads)
-                tending = self._read_texts() or tending
+                tending = (
+                    self._switch_on()
+                    or self._library.tend_graph(threads=self._settings.threads)
+                    or self._read_texts()
+                )
+
+    def _switch_on(self) -> bool:
+        """A batch of the move to another bundle, or its end. True while there is more to do."""
+        if self.switch is None:
+            return False
+        if self.switch.step():
+            self._on_change()
+            return True
+        if not self.switch.complete:
+            return False
+        finished, self.switch = self.switch, None
+        finished.finish()
+        self._on_switched(finished)
+        self._on_change()
+        return True
 
     def _slept(self) -> bool:
         """Whether the machine was asleep since the last call: the wall clock went on, ours

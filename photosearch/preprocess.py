@@ -41,6 +41,11 @@ MAX_PIXELS_UNSCALED: Final = 130_000_000
 # resized image by more than 2/255 (measured on 12-megapixel photos).
 DRAFT_OVERSAMPLING: Final = 2
 
+FILTERS: Final = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+
 WHITE: Final = (255, 255, 255)
 
 # EXIF orientation -> the turn that shows the photo upright (EXIF 2.32, tag 0x0112).
@@ -203,15 +208,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def fit(image: Image.Image, how: Preprocess) -> Pixels:
     """Resize an upright RGB image to the encoder's square: (S, S, 3) uint8."""
     side = how.side_px
+    kernel = FILTERS[how.filter]
+    width, height = image.size
+    short = min(width, height)
     if how.resize == "squash":
-        square = image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
+        square = image.resize((side, side), kernel, reducing_gap=None)
+    elif how.resize == "center":
+        # torchvision's integers: the long side is cut off, the margin rounded half to even.
+        long = int(side * max(width, height) / short)
+        scaled = image.resize((side, long) if width <= height else (long, side), kernel)
+        x, y = round((scaled.width - side) / 2), round((scaled.height - side) / 2)
+        square = scaled.crop((x, y, x + side, y + side))
     else:
-        width, height = image.size
-        short = min(width, height)
         left, top = (width - short) / 2, (height - short) / 2
-        square = image.resize(
-            (side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short)
-        )
+        square = image.resize((side, side), kernel, box=(left, top, left + short, top + short))
     return np.asarray(square, dtype=np.uint8)
 
 

@@ -90,6 +90,34 @@ class IndexingMessage:
 
 
 @dataclass(frozen=True)
+class MovingMessage:
+    """The move of a library to another bundle, while the old one answers."""
+
+    bundle: str  # the one to come
+    done: int  # photos that are ready for it
+    to_do: int  # photos that are not
+    waiting_for: list[str]  # folders that are offline and hold some of them
+
+
+@dataclass(frozen=True)
+class BundleMessage:
+    """A model at hand."""
+
+    name: str
+    version: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class BundlesReply:
+    """The models at hand, which of them answers, and which is to come."""
+
+    bundles: list[BundleMessage]
+    answering: str
+    moving: MovingMessage | None
+
+
+@dataclass(frozen=True)
 class StatusReply:
     """The library and the daemon at one moment."""
 
@@ -108,6 +136,7 @@ class StatusReply:
     index: str  # exact or hnsw
     library_bytes: int
     thumbnail_bytes: int
+    moving: MovingMessage | None = None
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import uvicorn
 
 from photosearch import __version__, home, network
 from photosearch.api import create_app
-from photosearch.bundle import Bundle
 from photosearch.daemon import Daemon
 from photosearch.encoder import open_encoder
 from photosearch.errors import PhotosearchError, UsageError
 from photosearch.home import Home, Running
 from photosearch.library import Library
 from photosearch.settings import Settings
+from photosearch.switch import Plan
 
 DEFAULT_PORT: Final = 48620  # so that a bookmark keeps working; another if it is taken
 LOG_BYTES: Final = 2 << 20
@@ -37,7 +37,8 @@ def serve(
     *,
     libraries: Sequence[str],
     settings: Settings,
-    bundle: Bundle,
+    plan: Plan,
+    bundle_folders: Sequence[Path],
     port: int | None,
     on_ready: Callable[[str, str], None],
 ) -> int:
@@ -48,10 +49,14 @@ def serve(
     network.begin_counting()
     with home.owned(place):
         log_to_file(place.log)
-        encoder = open_encoder(bundle, threads=settings.threads)
+        bundle = plan.now
+        encoder = open_encoder(bundle, threads=settings.threads, runtime=settings.runtime)
         library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
-        daemon = Daemon(place, settings, bundle, encoder, library)
+        daemon = Daemon(
+            place, settings, bundle, encoder, library, bundle_folders=tuple(bundle_folders)
+        )
         try:
+            daemon.bundles.begin(plan.next)
             for folder in libraries:
                 library.add_root(folder)
             if not library.roots():

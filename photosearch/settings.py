@@ -27,8 +27,11 @@ class Settings:
         "thumbnail_mb": (16, 1_000_000),
     }
 
+    CHOICES: ClassVar = {"runtime": ("onnx", "executorch", "coreml")}
+
     max_cpu: int = 100  # percent of this machine's cores that indexing may use
     sweep_minutes: int = 15  # between two full looks at every folder
+    runtime: str = "onnx"  # where the encoders run; the others are extras
     thumbnail_mb: int = 4096  # that thumbnails may fill; the longest unused go first
     pause_on_battery: bool = False  # index only while the machine has mains power
     read_text: bool = True  # find text inside pictures, where the extra [ocr] is installed
@@ -40,6 +43,12 @@ class Settings:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)}; it must lie in {low}..{high}"
                 )
+
+        for name, choices in self.CHOICES.items():
+            if getattr(self, name) not in choices:
+                near = difflib.get_close_matches(getattr(self, name), choices, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(choices)}"
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; {hint}")
 
     @property
     def threads(self) -> int:
@@ -63,7 +72,10 @@ def load_settings(file: Path) -> Settings:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{file}: unknown setting {key}{hint}")
-        if isinstance(getattr(Settings(), key), bool):
+        if key in Settings.CHOICES:
+            if not isinstance(value, str):
+                raise SettingsError(f"{file}: {key} is {value!r}; it must be a word in quotes")
+        elif isinstance(getattr(Settings(), key), bool):
             if not isinstance(value, bool):
                 raise SettingsError(f"{file}: {key} is {value!r}; it must be true or false")
         elif not isinstance(value, int) or isinstance(value, bool):
@@ -77,7 +89,7 @@ def save_setting(file: Path, name: str, value: int) -> Settings:
     Returns all settings as they are now. Raises SettingsError for a bad name or
     value, and for a file that was not in order before.
     """
-    if name not in {field.name for field in fields(Settings)}:
+    if name not in {field.name for field in fields(Settings)} - Settings.CHOICES.keys():
         raise NoSuchSetting(f"there is no setting {name}")
     change: dict[str, Any] = {name: value}
     changed = replace(load_settings(file), **change)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,22 @@ UNKNOWN: Final = "[UNK]"
 START: Final = "[CLS]"
 END: Final = "[SEP]"
 MAX_WORD_CHARS: Final = 100  # longer words become one [UNK], as in the reference
+
+
+class Tokenizer(Protocol):
+    """Text -> ids, as one text tower was trained to meet them."""
+
+    context_length: int
+    pad_id: int
+    pads_to_longest: bool  # else every row is padded to the whole context
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """One text -> (L,), L <= context_length, without padding."""
+        ...
+
+    def batch(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Texts -> (B, L), padded with `pad_id`."""
+        ...
 
 
 class WordPieceTokenizer:
@@ -40,6 +56,7 @@ class WordPieceTokenizer:
         if missing:
             raise BundleError(f"the vocabulary lacks the special tokens {', '.join(missing)}")
         self.context_length = context_length
+        self.pads_to_longest = True
         self.pad_id = self._ids[PAD]
 
     @classmethod

@@ -17,7 +17,8 @@ Matrix = NDArray[np.float32]  # (N, D), unit rows unless said otherwise
 Pixels = NDArray[np.uint8]  # (S, S, 3), sRGB, upright
 Ids = NDArray[np.int64]  # (N,)
 
-Resize = Literal["squash", "crop"]
+Resize = Literal["squash", "crop", "center"]
+Filter = Literal["bicubic", "bilinear"]
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,31 @@ class Preprocess:
     side_px: int
     mean: tuple[float, float, float]  # of values in 0..1, per RGB channel
     std: tuple[float, float, float]
-    resize: Resize  # squash: whole photo to a square; crop: short side, then the middle
+    # squash: whole photo to a square; crop: the middle square, resampled; center: the short
+    # side to S, then the middle S x S pixels of that, as torchvision and so OpenCLIP do it
+    resize: Resize
+    filter: Filter = "bicubic"
 
     def __post_init__(self) -> None:
         if not 16 <= self.side_px <= 1024:
             raise ValueError(f"side_px is {self.side_px}; it must lie in 16..1024")
-        if self.resize not in ("squash", "crop"):
-            raise ValueError(f"resize is {self.resize!r}; it must be 'squash' or 'crop'")
+        if self.resize not in ("squash", "crop", "center"):
+            raise ValueError(f"resize is {self.resize!r}; it must be squash, crop or center")
+        if self.filter not in ("bicubic", "bilinear"):
+            raise ValueError(f"filter is {self.filter!r}; it must be bicubic or bilinear")
         if min(self.std) <= 0:
             raise ValueError(f"std is {self.std}; every value must be positive")
+
+    def as_json(self) -> dict[str, object]:
+        """As a manifest holds it, and as a Space's identity hashes it: what is the default
+        since a field was added is left out, so that older spaces keep their names."""
+        fields: dict[str, object] = {
+            "side_px": self.side_px,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "resize": self.resize,
+        }
+        return fields if self.filter == "bicubic" else {**fields, "filter": self.filter}
 
 
 @dataclass(frozen=True)

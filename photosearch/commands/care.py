@@ -85,6 +85,13 @@ def run_status(args: Namespace) -> int:
     indexing = status.indexing
     print(f"indexing\t{indexing.state}, {indexing.done:,} of {indexing.to_do:,}")
     print(f"bundle\t{status.bundle} ({status.space}), index {status.index}")
+    if status.moving is not None:
+        moving = status.moving
+        wait = f", waiting for {printable(', '.join(moving.waiting_for))}"
+        print(
+            f"moving to\t{moving.bundle}, {moving.done:,} ready, {moving.to_do:,} to do"
+            + (wait if moving.waiting_for else "")
+        )
     print(f"on disk\t{status.library_bytes + status.thumbnail_bytes:,} bytes")
     return 0
 
@@ -151,7 +158,7 @@ def run_retry(args: Namespace) -> int:
         later = "; `photosearch doctor` tells how it went" if count else ""
         print(f"photosearch: {count:,} files are read again{later}", file=sys.stderr)
         return 0
-    with indexing(args, place) as (ingest, library):
+    with indexing(args, place) as (ingest, library, _):
         from photosearch.ingest import Totals
 
         totals, started, count = Totals(), time.monotonic(), 0

@@ -17,6 +17,7 @@ from photosearch.types import Root
 if TYPE_CHECKING:
     from photosearch.bundle import Bundle
     from photosearch.library import LibraryReader
+    from photosearch.switch import Plan
 
 Run = Callable[[Namespace], int]
 
@@ -78,10 +79,34 @@ def bundle_folders(place: Home) -> list[Path]:
     return [place.bundles, shipped_bundles()]
 
 
-def require_bundle(args: Namespace, place: Home) -> Bundle:
-    from photosearch import bundle
+def wanted_bundle(args: Namespace, place: Home) -> Bundle:
+    """The bundle named on the command line, else the one chosen for this home, else ours."""
+    from photosearch import bundle, bundles
 
-    return bundle.require_bundle(args.bundle, bundle_folders(place))
+    home_first = bundle_folders(place)
+    name = args.bundle or bundles.chosen(place.chosen_bundle)
+    # What was imported is used when it is chosen, not because it is there.
+    return bundle.require_bundle(name, home_first if name else home_first[::-1])
+
+
+def planned(args: Namespace, place: Home) -> Plan:
+    """Which bundle answers in this home, and which is to come after it."""
+    from photosearch.bundle import find_bundles
+    from photosearch.library import open_library_reader
+    from photosearch.switch import plan_for
+
+    wanted = wanted_bundle(args, place)
+    reader = open_library_reader(place.library)
+    try:
+        return plan_for(reader, wanted, find_bundles(bundle_folders(place)))
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+def require_bundle(args: Namespace, place: Home) -> Bundle:
+    """The bundle to ask with: the one that answers, or the one named on the command line."""
+    return wanted_bundle(args, place) if args.bundle else planned(args, place).now
 
 
 def require_reader(place: Home) -> LibraryReader:

@@ -16,8 +16,8 @@ from photosearch.commands.common import (
     MAX_CPU,
     Commands,
     percent,
+    planned,
     printable,
-    require_bundle,
     require_unused,
     settings_of,
 )
@@ -27,6 +27,7 @@ from photosearch.home import Home, open_home
 if TYPE_CHECKING:
     from photosearch.ingest import Ingest, Totals
     from photosearch.library import Library
+    from photosearch.switch import Standing, Switch
 
 WAIT_FOR_WRITERS_SECONDS: Final = 10.0  # `index` waits this long for files still being written
 
@@ -43,8 +44,11 @@ def run_index(args: Namespace) -> int:
 
     place = open_home(args.home)
     folders = require_unused(require_folders(args.library), place)
-    with indexing(args, place) as (ingest, library):
+    with indexing(args, place) as (ingest, library, switch):
         totals = _index_all(ingest, library, folders)
+        if switch is not None:
+            switch.run(_switch_line(switch.bundle.name, sys.stderr.isatty()))
+            _finish(switch)
         while library.tend_graph(threads=settings_of(args, place).threads):
             pass
     print_totals(totals, as_json=args.json)
@@ -52,30 +56,39 @@ def run_index(args: Namespace) -> int:
 
 
 @contextlib.contextmanager
-def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library]]:
-    """Own the home and be its writer for a while."""
+def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library, Switch | None]]:
+    """Own the home and be its writer for a while; with the move to another bundle, if one is on."""
     from photosearch.decode import DecodePool
     from photosearch.encoder import open_encoder
     from photosearch.ingest import Ingest
     from photosearch.library import Library
     from photosearch.pace import Throttle
+    from photosearch.switch import Switch
     from photosearch.thumbnails import Thumbnails
 
     settings = settings_of(args, place)
-    bundle = require_bundle(args, place)
+    threads, runtime = settings.threads, settings.runtime
+    plan = planned(args, place)
+    bundle = plan.now
     with home.owned(place):
         library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
         pool = DecodePool(workers=settings.threads)
         try:
             ingest = Ingest(
                 library,
-                open_encoder(bundle, threads=settings.threads),
+                open_encoder(bundle, threads=threads, runtime=runtime),
                 pool,
                 Thumbnails(place.thumbnails),
                 on_progress=_progress_line(sys.stderr.isatty()),
                 throttle=Throttle(max_cpu=settings.max_cpu, threads=settings.threads),
             )
-            yield ingest, library
+            switch = None
+            if plan.next is not None:
+                encoder = open_encoder(plan.next, threads=threads, runtime=runtime)
+                switch = Switch(library, plan.next, encoder, pool)
+            else:
+                library.drop_other_spaces()
+            yield ingest, library, switch
         finally:
             pool.close()
             library.close()
@@ -110,6 +123,28 @@ def _index_all(ingest: Ingest, library: Library, folders: Sequence[str]) -> Tota
             "connect the drive and run this again."
         )
     return totals
+
+
+def _finish(switch: Switch) -> None:
+    if switch.complete:
+        switch.finish()
+        print(f"photosearch: {switch.bundle.name} answers from now on", file=sys.stderr)
+        return
+    waiting = ", ".join(map(printable, switch.seen.waiting_for))
+    print(
+        f"photosearch: {switch.bundle.name} is not used yet: photos in {waiting} are to be read "
+        "first. Connect the drive and run this again, or forget the folder.",
+        file=sys.stderr,
+    )
+
+
+def _switch_line(name: str, on_terminal: bool) -> Callable[[Standing], None]:
+    def show(standing: Standing) -> None:
+        if on_terminal:
+            line = f"{name}: {standing.done:,} read again, {standing.to_do:,} to do"
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    return show
 
 
 def _progress_line(on_terminal: bool) -> Callable[[Totals], None]:

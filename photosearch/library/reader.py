@@ -28,7 +28,7 @@ from photosearch.store.connection import (
 from photosearch.store.facts import Told
 from photosearch.store.photos import Counts, Place
 from photosearch.store.vocabulary import Vocabulary, vocabulary
-from photosearch.types import Ids, Location, Photo, Root
+from photosearch.types import Ids, Location, Matrix, Photo, Root
 
 
 class LibraryReader:
@@ -140,6 +140,17 @@ class LibraryReader:
     def other_spaces(self, space: str) -> list[str]:
         with self.reading() as db:
             return embeddings.other_spaces(db, space)
+
+    def answering(self) -> tuple[str, int, str] | None:
+        """(space, dim, bundle) that answers; None before any photo has a vector."""
+        with self.reading() as db:
+            return embeddings.answering(db)
+
+    def vectors(self, space: str, dim: int) -> tuple[Ids, Matrix]:
+        """Every located photo's id and vector in a space, in id order."""
+        with self.reading() as db, snapshot(db):
+            found = embeddings.space(db, space)
+            return embeddings.load(db, found[0] if found else -1, dim)
 
     def load_index(self, space: str, dim: int) -> Index:
         """Every located photo's vector in this space; for a process without the writer."""

@@ -20,6 +20,7 @@ from photosearch.index.neighbours import GRAPH_FROM_BYTES
 from photosearch.library.changes import Changes
 from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
+from photosearch.library.succession import Succession
 from photosearch.places import EDITION, towns
 from photosearch.store import embeddings, facts, folders, graphs, grouping, photos, places, schema
 from photosearch.store.connection import (
@@ -54,6 +55,7 @@ class Library:
         self.reader = LibraryReader(file)
         self.space = space
         self.dim = dim
+        self._graph_from = graph_from
         self._unsaved = 0  # index changes since the graph was saved
         self._graph_kept = True  # until looked for: a graph may lie in the file
         self._graphs_kept = 0  # of those built, up to which
@@ -65,11 +67,20 @@ class Library:
                 require_sound(self._db, file)
                 with transaction(self._db):
                     self._space_id = embeddings.add_space(self._db, space, dim, bundle)
-                self.index = open_index(self._db, file, self._space_id, dim, graph_from=graph_from)
-                self._drop_unsound()
+                self._open_index()
             except BaseException:
                 self._db.close()
                 raise
+
+    def _open_index(self) -> None:
+        """Load the index of the space that answers."""
+        self._unsaved = 0
+        self._graph_kept = True
+        self._graphs_kept = 0
+        self.index = open_index(
+            self._db, self.file, self._space_id, self.dim, graph_from=self._graph_from
+        )
+        self._drop_unsound()
 
     # --- reading, on the writer's connection --------------------------------------------------
 
@@ -302,6 +313,30 @@ class Library:
         log.error("library.unsound_vectors count=%d", len(found))
         with transaction(self._db):
             embeddings.delete(self._db, self._space_id, found)
+
+    # --- another space ------------------------------------------------------------------------
+
+    def begin_succession(self, *, space: str, dim: int, bundle: str) -> Succession:
+        """Start, or go on with, the move to another space. This one answers meanwhile."""
+        assert space != self.space, space
+        return Succession(self._db, self.file, space=space, dim=dim, bundle=bundle)
+
+    def take_over(self, succession: Succession) -> None:
+        """The other space answers from now on, and this one is deleted: one transaction."""
+        with named_damage(self.file):
+            with transaction(self._db):
+                for space_id in embeddings.spaces_but(self._db, succession.space_id):
+                    embeddings.delete_space(self._db, space_id)
+            self.space, self.dim = succession.space, succession.dim
+            self._space_id = succession.space_id
+            self._open_index()
+        self._rested = False
+
+    def drop_other_spaces(self) -> None:
+        """Delete the vectors of every other space: of a move that was given up."""
+        with named_damage(self.file), transaction(self._db):
+            for space_id in embeddings.spaces_but(self._db, self._space_id):
+                embeddings.delete_space(self._db, space_id)
 
     # --- when there is nothing else to do -----------------------------------------------------
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photosearch.bundle import Bundle
+from photosearch.encoder import open_tokenizer
 from photosearch.errors import BundleError
-from photosearch.tokenizer import WordPieceTokenizer
 from photosearch.types import Matrix, Preprocess
 
 if TYPE_CHECKING:
@@ -35,19 +35,13 @@ class OnnxEncoder:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
-        if bundle.image_onnx is None or bundle.text_onnx is None:
-            raise BundleError(
-                f"{bundle.directory}: holds no ONNX encoders, which the desktop needs. "
-                "Export it again with --targets onnx."
-            )
+        image, text = bundle.towers("onnx")
         self.space = bundle.space
         self.dim = bundle.dim
         self.preprocess: Preprocess = bundle.preprocess
-        self._tokenizer = WordPieceTokenizer.from_file(
-            bundle.file(bundle.vocabulary), context_length=bundle.context_length
-        )
-        self._image = _Tower(bundle.file(bundle.image_onnx), threads)
-        self._text = _Tower(bundle.file(bundle.text_onnx), threads)
+        self._tokenizer = open_tokenizer(bundle)
+        self._image = _Tower(image, threads)
+        self._text = _Tower(text, threads)
 
     def images(self, images: NDArray[np.float32]) -> Matrix:
         side = self.preprocess.side_px

@@ -45,6 +45,42 @@ def other_spaces(db: Connection, name: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+def answering(db: Connection) -> tuple[str, int, str] | None:
+    """(name, dim, bundle) of the space that answers: the oldest that holds any vector.
+
+    While a library moves to another space the new one is younger; when it is
+    complete the old one is deleted, in one transaction. So there is no moment
+    without an answer, and nothing to repair after a crash.
+    """
+    row = db.execute(
+        "SELECT name, dim, bundle FROM spaces s"
+        " WHERE EXISTS (SELECT 1 FROM embeddings WHERE space_id = s.id) ORDER BY id LIMIT 1"
+    ).fetchone()
+    return (row[0], row[1], row[2]) if row else None
+
+
+def delete_space(db: Connection, space_id: int) -> None:
+    """Forget a space with all its vectors and graphs."""
+    assert db.in_transaction
+    db.execute("DELETE FROM spaces WHERE id = ?", (space_id,))
+
+
+def spaces_but(db: Connection, space_id: int) -> list[int]:
+    return [row[0] for row in db.execute("SELECT id FROM spaces WHERE id != ?", (space_id,))]
+
+
+def missing_by_root(db: Connection, space_id: int) -> dict[int, int]:
+    """How many photos of each root have no vector in a space; roots without any are left out."""
+    rows = db.execute(
+        "SELECT root_id, count(DISTINCT photo_id) FROM locations l WHERE photo_id IS NOT NULL"
+        " AND NOT EXISTS"
+        " (SELECT 1 FROM embeddings WHERE space_id = ? AND photo_id = l.photo_id)"
+        " GROUP BY root_id",
+        (space_id,),
+    )
+    return dict(rows.fetchall())
+
+
 def add(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
     """Store unit vectors by photo id; a photo that has one in this space keeps it."""
     assert db.in_transaction

@@ -13,51 +13,47 @@ pytest.importorskip("onnx", reason="onnx is in the [export] extra")
 pytest.importorskip("onnxscript", reason="onnxscript is in the [export] extra")
 pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
-from export.__main__ import main  # noqa: E402
-from export.bundle import ExportError, export_bundle, space_of, staging  # noqa: E402
-from export.parity import ParityError, require_parity  # noqa: E402
+from export.__main__ import captions_of, check_targets, main  # noqa: E402
+from export.bundle import ExportError, staging  # noqa: E402
+from export.manifest import list_files  # noqa: E402
+from export.parity import (  # noqa: E402
+    MAX_R1_LOST,
+    HeldOut,
+    ParityError,
+    require_little_lost,
+    require_parity,
+    require_recall,
+)
 from export.quantize import quantise  # noqa: E402
+from export.source import from_checkpoint, space_of  # noqa: E402
+from export.towers import Lowered  # noqa: E402
 from models.checkpoint import Checkpoint, EagerEncoder, build, save_checkpoint  # noqa: E402
-from models.layers import minilm_vocabulary, unit  # noqa: E402
 from models.recipes import Recipe  # noqa: E402
-from models.students import DualEncoder, kept_pieces, tiny  # noqa: E402
 from photosearch.bundle import load_background, open_bundle, verify_files  # noqa: E402
 from photosearch.encoder import open_encoder  # noqa: E402
-from photosearch.verify import verify_bundle  # noqa: E402
+from photosearch.errors import PhotosearchError, UsageError  # noqa: E402
+from photosearch.verify import verify  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
-    torch.manual_seed(0)
-    whole = minilm_vocabulary()
-    vocabulary = tuple(whole[number] for number in kept_pieces(whole))
-    student = DualEncoder(tiny(vocabulary=len(vocabulary))).eval()
-    return Checkpoint(
-        recipe=Recipe(name="toy", version="1", title="A toy", student="tiny", side_px=32, val=""),
-        student=student.config,
-        vocabulary=vocabulary,
-        step=0,
-        weights=student.state_dict(),
-        training={},
-        background=unit(torch.randn(9, student.config.dim)),
-        metrics={},
-    )
-
-
-@pytest.fixture(scope="module", params=["int8", "fp32"])
+@pytest.fixture(scope="module", params=["int8", pytest.param("fp32", marks=pytest.mark.slow)])
 def bundle(
     request: pytest.FixtureRequest,
     checkpoint: Checkpoint,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    out = tmp_path_factory.mktemp("bundles") / request.param
-    return export_bundle(checkpoint, out, precision=request.param, val="")
+    """Made by the command, as everyone does."""
+    folder = tmp_path_factory.mktemp("bundles")
+    save_checkpoint(folder / "toy.pt", checkpoint)
+    arguments = ["--checkpoint", str(folder / "toy.pt"), "--out", str(folder / request.param)]
+    assert main([*arguments, "--precision", request.param, "--calibrate", ""]) == 0
+    return folder / request.param
 
 
 def test_the_bundle_opens_and_verifies(bundle: Path, checkpoint: Checkpoint) -> None:
     opened = open_bundle(bundle)
     assert verify_files(opened) == []
-    assert verify_bundle(opened) == []
+    found = verify(opened)
+    assert (found.problems, found.ran, found.skipped) == ((), ("onnx",), ())
     assert opened.dim == checkpoint.student.dim
     assert opened.preprocess == checkpoint.recipe.preprocess()
     background = load_background(opened)
@@ -114,13 +110,15 @@ def test_another_weight_or_resize_is_another_space(checkpoint: Checkpoint) -> No
 
 def test_parity_refuses_what_disagrees() -> None:
     rows = np.eye(3, dtype=np.float32)
-    assert require_parity("image", "fp32", rows, lambda: rows).cosine_min == 1.0
-    with pytest.raises(ParityError, match="image encoder, probe 0"):
-        require_parity("image", "fp32", rows, lambda: rows[::-1])
+    assert require_parity("onnx", "image", "fp32", rows, lambda: rows).cosine_min == 1.0
+    with pytest.raises(ParityError, match="onnx, image encoder, probe 0"):
+        require_parity("onnx", "image", "fp32", rows, lambda: rows[::-1])
     with pytest.raises(ParityError, match="probe 1"):
-        require_parity("image", "fp32", rows, lambda: np.where(rows[:, [1]] > 0, np.nan, rows))
+        require_parity(
+            "onnx", "image", "fp32", rows, lambda: np.where(rows[:, [1]] > 0, np.nan, rows)
+        )
     with pytest.raises(ParityError, match="lengths"):
-        require_parity("image", "fp32", rows, lambda: 2 * rows)
+        require_parity("onnx", "image", "fp32", rows, lambda: 2 * rows)
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
@@ -144,13 +142,50 @@ def test_quantised_weights_are_within_half_a_step() -> None:
     assert np.abs(levels * scale - weight).max() <= scale.max() / 2 + 1e-6
 
 
+def test_int8_may_lose_a_point_and_no_more() -> None:
+    require_little_lost("onnx", "captions", eager=30.0, lowered=30.0 - MAX_R1_LOST)
+    require_little_lost("onnx", "captions", eager=30.0, lowered=35.0)
+    for lowered in (28.99, float("nan")):
+        with pytest.raises(ParityError, match=r"at most 1\.0 points"):
+            require_little_lost("onnx", "captions", eager=30.0, lowered=lowered)
+
+
+def test_a_target_that_finds_less_fails_the_export(checkpoint: Checkpoint) -> None:
+    """The second gate, on the towers themselves: as they are, and with photos mixed up."""
+    towers = from_checkpoint(checkpoint).towers
+    photos = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+    vectors = towers.images(photos)
+    # Each caption's own vector is its photo's: eager PyTorch finds every one first.
+    held = HeldOut(
+        photos, {"captions": (tuple("abcdef"), np.arange(6))}, vectors, {"captions": vectors}
+    )
+
+    def lowered(order: list[int]) -> Lowered:
+        return Lowered(
+            "onnx", "image.onnx", "text.onnx", "test", "run",
+            images=lambda given: towers.images(given)[order],
+            texts=lambda rows: vectors,
+            details={},
+        )  # fmt: skip
+
+    found = require_recall(lowered([0, 1, 2, 3, 4, 5]), towers, held)
+    assert found["captions"]["r1_lost"] == 0.0
+    assert found["photos"] == 6
+    with pytest.raises(ParityError, match=r"first in 66\.67 %, eager"):
+        require_recall(lowered([1, 0, 2, 3, 4, 5]), towers, held)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["--checkpoint", "gone.pt", "--out", "x"], 3, "no such checkpoint"),
-        (["--checkpoint", "x", "--out", "x", "--targets", "executorch"], 3, "not implemented yet"),
-        (["--checkpoint", "x", "--out", "x", "--targets", "onnx,coreml"], 3, "not implemented"),
         (["--checkpoint", "x", "--out", "x", "--targets", "tensorrt"], 2, "known targets are"),
+        (
+            ["--checkpoint", "x", "--out", "x", "--precision", "palette6"],
+            2,
+            "for --targets coreml alone",
+        ),
+        (["--checkpoint", "x", "--out", "x", "--captions", "zh.jsonl"], 3, "no such checkpoint"),
     ],
 )
 def test_errors_are_one_line(
@@ -162,10 +197,29 @@ def test_errors_are_one_line(
     assert message.count("\n") == 1
 
 
-def test_the_command_writes_a_bundle(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "toy.pt", checkpoint)
-    out = tmp_path / "toy"
-    arguments = ["--checkpoint", str(tmp_path / "toy.pt"), "--out", str(out)]
-    assert main([*arguments, "--precision", "fp32"]) == 0
-    assert verify_files(open_bundle(out)) == []
-    assert main([*arguments, "--precision", "fp32"]) == 3  # it is there now
+def test_the_command_never_writes_over_a_bundle(bundle: Path) -> None:
+    before = (bundle / "manifest.json").read_bytes()
+    checkpoint = str(bundle.parent / "toy.pt")
+    assert main(["--checkpoint", checkpoint, "--out", str(bundle), "--calibrate", ""]) == 3
+    assert (bundle / "manifest.json").read_bytes() == before
+
+
+def test_more_captions_are_named_by_file_and_field() -> None:
+    assert captions_of("zh=a/b.jsonl:captions_zh") == ("zh", (Path("a/b.jsonl"), "captions_zh"))
+    for text in ("zh", "zh=a.jsonl", "=a:b", "zh=:b", "zh=a:"):
+        with pytest.raises(UsageError, match="write NAME=FILE"):
+            captions_of(text)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for target, package in (("executorch", "executorch"), ("coreml", "coremltools")):
+        with pytest.raises(PhotosearchError, match=f"{package} is not installed"):
+            check_targets(f"onnx,{target}", "int8")
+
+
+def test_the_manifest_lists_folders_file_by_file(tmp_path: Path) -> None:
+    (tmp_path / "Image.mlpackage" / "Data").mkdir(parents=True)
+    (tmp_path / "Image.mlpackage" / "Data" / "model.mlmodel").write_bytes(b"spec")
+    (tmp_path / "manifest.json").write_text("{}")
+    assert list(list_files(tmp_path)) == ["Image.mlpackage/Data/model.mlmodel"]

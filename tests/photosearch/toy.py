@@ -19,6 +19,7 @@ from PIL import Image
 from photosearch.bundle import FORMAT, sha256_of
 
 SIDE = 32
+ORDER = (0, 1, 2)  # of red, green and blue in a vector
 COLOURS = {
     "red": (1.0, -0.5, -0.5),
     "green": (-0.5, 1.0, -0.5),
@@ -34,14 +35,16 @@ PAINT = {
 }
 
 
-def make_toy_bundle(folder: Path) -> Path:
-    """Write the bundle `toy` into `folder`; returns its directory."""
-    directory = folder / "toy"
+def make_toy_bundle(folder: Path, *, name: str = "toy", space: str = "toy-colours") -> Path:
+    """Write a bundle into `folder`; returns its directory. Another space has its three
+    dimensions in another order, so that vectors of the two cannot be mixed up unnoticed."""
+    directory = folder / name
+    order = ORDER if space == "toy-colours" else ORDER[::-1]
     directory.mkdir(parents=True)
-    (directory / "image.onnx").write_bytes(_image_tower())
-    (directory / "text.onnx").write_bytes(_text_tower())
+    (directory / "image.onnx").write_bytes(_image_tower(order))
+    (directory / "text.onnx").write_bytes(_text_tower(order))
     (directory / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
-    (directory / "golden.json").write_text(_golden(), encoding="utf-8")
+    (directory / "golden.json").write_text(_golden(order), encoding="utf-8")
     rng = np.random.default_rng(0)
     np.save(directory / "background.npy", rng.integers(-127, 127, (256, 3)).astype(np.int8))
     files = {
@@ -50,9 +53,9 @@ def make_toy_bundle(folder: Path) -> Path:
     }
     manifest = {
         "format": FORMAT,
-        "name": "toy",
+        "name": name,
         "version": "1.0",
-        "space": "toy-colours",
+        "space": space,
         "dim": 3,
         "image": {"side_px": SIDE, "mean": [0.5] * 3, "std": [0.5] * 3, "resize": "squash"},
         "text": {"tokenizer": "wordpiece", "vocabulary": "vocab.txt", "context_length": 16},
@@ -102,17 +105,19 @@ def _program(
     return bytes(model.SerializeToString())
 
 
-def _image_tower() -> bytes:
+def _image_tower(order: tuple[int, ...]) -> bytes:
     given = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])
-    mean = helper.make_node("ReduceMean", ["pixels", "plane"], ["colour"], keepdims=0)
+    mean = helper.make_node("ReduceMean", ["pixels", "plane"], ["means"], keepdims=0)
+    turn = helper.make_node("Gather", ["means", "order"], ["colour"], axis=1)
     plane = numpy_helper.from_array(np.asarray([2, 3], np.int64), "plane")
-    return _program([mean, *_unit("colour")], given, [plane])
+    turned = numpy_helper.from_array(np.asarray(order, np.int64), "order")
+    return _program([mean, turn, *_unit("colour")], given, [plane, turned])
 
 
-def _text_tower() -> bytes:
+def _text_tower(order: tuple[int, ...]) -> bytes:
     table = np.zeros((len(VOCABULARY), 3), np.float32)
     for number, word in enumerate(VOCABULARY):
-        table[number] = COLOURS.get(word, (0.0, 0.0, 0.0))
+        table[number] = np.asarray(COLOURS.get(word, (0.0, 0.0, 0.0)))[list(order)]
     given = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", "l"])
     nodes = [
         helper.make_node("Gather", ["table", "tokens"], ["words"]),
@@ -123,10 +128,11 @@ def _text_tower() -> bytes:
     return _program(nodes, given, [numpy_helper.from_array(table, "table"), axis])
 
 
-def _golden() -> str:
+def _golden(order: tuple[int, ...]) -> str:
     file = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE), (255, 0, 0)).save(file, "PNG")
-    red = np.asarray([2 / 3, -1 / 3, -1 / 3]) / np.linalg.norm([2 / 3, -1 / 3, -1 / 3])
+    red = np.asarray([2 / 3, -1 / 3, -1 / 3])[list(order)]
+    red /= np.linalg.norm(red)
     return json.dumps(
         {
             "texts": [{"text": "Red!", "tokens": [2, 4, 1, 3], "vector": red.tolist()}],

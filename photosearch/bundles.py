@@ -1,0 +1,158 @@
+"""The bundles of a home: choose one, take one in, hand one out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from photosearch.bundle import (
+    MANIFEST,
+    Bundle,
+    BundleFile,
+    open_bundle,
+    sha256_of,
+    verify_files,
+)
+from photosearch.errors import BundleError
+
+MAX_BUNDLE_BYTES: Final = 8 << 30  # a larger one is a mistake or an attack on the disk
+MAX_FILES: Final = 10_000
+
+
+def choose(file: Path, name: str) -> None:
+    """Remember, in a home, which bundle its user wants; whole or not at all."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        part.write_text(f"{name}\n", encoding="utf-8")
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def chosen(file: Path) -> str | None:
+    """The name that `choose` wrote; None where nobody chose."""
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file}: cannot be read ({error}). Delete it.") from error
+
+
+def require_sound(bundle: Bundle) -> None:
+    """Hash every file. BundleError naming the first that differs."""
+    if len(bundle.files) > MAX_FILES or bundle.size_bytes > MAX_BUNDLE_BYTES:
+        raise BundleError(
+            f"{bundle.directory}: {len(bundle.files):,} files, {bundle.size_bytes:,} bytes; "
+            "not a bundle of ours"
+        )
+    problems = verify_files(bundle)
+    if problems:
+        raise BundleError(
+            f"{bundle.directory}: damaged ({problems[0]}"
+            + (f"; {len(problems) - 1} more)" if len(problems) > 1 else ")")
+            + ". Get it again."
+        )
+
+
+def install(source: Path, folder: Path) -> Bundle:
+    """Copy a bundle into a home's folder of bundles, checked before and after.
+
+    Only what its manifest lists is copied. Raises for a damaged, foreign or newer
+    bundle, and where another of that name is there already.
+    """
+    bundle = open_bundle(source)
+    require_sound(bundle)
+    out = folder / bundle.name
+    if out.exists() or out.is_symlink():
+        if (out / MANIFEST).is_file() and same_bundle(out, source):
+            return open_bundle(out)
+        raise BundleError(
+            f"{out} exists already, and a bundle is never changed. "
+            f"Delete it, or use it: photosearch bundle use {bundle.name}"
+        )
+    with staging(out) as part:
+        copy_files(bundle, bundle.files, part)
+        shutil.copyfile(source / MANIFEST, part / MANIFEST)
+        require_sound(open_bundle(part))
+    return open_bundle(out)
+
+
+def same_bundle(one: Path, other: Path) -> bool:
+    return (one / MANIFEST).read_bytes() == (other / MANIFEST).read_bytes()
+
+
+def write_copy(bundle: Bundle, part: Path, *, targets: Sequence[str]) -> None:
+    """Into an empty folder: the bundle for these targets alone, all of them where none is named.
+
+    Its space, golden vectors and name stay; its manifest lists what is left.
+    """
+    require_sound(bundle)
+    kept = set(targets or bundle.targets)
+    for target in kept:
+        bundle.towers(target)  # raises for one it does not have
+    left_out = [
+        str(entry[tower])
+        for target, entry in bundle.targets.items()
+        if target not in kept
+        for tower in ("image", "text")
+    ]
+    files = [
+        file
+        for file in bundle.files
+        if not any(file.name == name or file.name.startswith(f"{name}/") for name in left_out)
+    ]
+    copy_files(bundle, files, part)
+    manifest = json.loads((bundle.directory / MANIFEST).read_text(encoding="utf-8"))
+    manifest["targets"] = {
+        name: manifest["targets"][name] for name in bundle.targets if name in kept
+    }
+    write_manifest(part, manifest)
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest that lists what lies in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest["files"] = {
+        path.relative_to(folder).as_posix(): {
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+        }
+        for path in files
+        if path != folder / MANIFEST
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def copy_files(bundle: Bundle, files: Sequence[BundleFile], out: Path) -> None:
+    for file in files:
+        target = out / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.directory / file.name, target, follow_symlinks=False)
+
+
+@contextmanager
+def staging(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` if the block succeeds, and is gone if it does not."""
+    if out.exists() or out.is_symlink():
+        raise BundleError(f"{out} exists already; a bundle is never changed. Name another folder.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be created ({error.strerror})") from error
+    try:
+        yield folder
+        folder.chmod(0o755)
+        folder.rename(out)
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

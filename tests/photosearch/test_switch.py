@@ -1,0 +1,398 @@
+"""From one bundle to another: the old space answers until the new one is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Bench, jpeg, make_ingest, open_fake_library
+from desk import fake_bundle
+from toy import make_toy_bundle, painted
+
+from photosearch.bundle import Bundle
+from photosearch.cli import main
+from photosearch.decode import DecodePool
+from photosearch.library import Changes, Embedded, Library
+from photosearch.runtimes.fake import FakeEncoder
+from photosearch.store.connection import problems
+from photosearch.switch import Plan, Switch, plan
+from photosearch.types import Stamp, Vector
+
+posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
+NEW = FakeEncoder(dim=8, space="new-space", side_px=24)
+
+
+def new_bundle(bench: Bench, tmp_path: Path) -> Bundle:
+    how = NEW.preprocess
+    return replace(fake_bundle(tmp_path, bench), name="new", space=NEW.space, dim=8, preprocess=how)
+
+
+def begin(bench: Bench, tmp_path: Path, pool: DecodePool) -> Switch:
+    return Switch(
+        bench.library,
+        new_bundle(bench, tmp_path),
+        FakeEncoder(dim=8, space=NEW.space, side_px=24),
+        pool,
+    )
+
+
+def spaces(library: Library) -> dict[str, int]:
+    """How many vectors each space of the file holds."""
+    with library.reader.reading() as db:
+        return dict(
+            db.execute(
+                "SELECT name, (SELECT count(*) FROM embeddings WHERE space_id = s.id) FROM spaces s"
+            ).fetchall()
+        )
+
+
+# --- what to do -----------------------------------------------------------------------------------
+
+
+def test_what_answers_and_what_is_to_come(bench: Bench, tmp_path: Path) -> None:
+    old = fake_bundle(tmp_path, bench)
+    new = new_bundle(bench, tmp_path)
+    twin = replace(old, name="twin")
+    stored = (old.space, old.dim, old.name)
+    assert plan(None, new, [old, new]) == Plan(new, None)  # nothing embedded yet
+    assert plan(stored, old, [old, new]) == Plan(old, None)
+    assert plan(stored, new, [old, new]) == Plan(old, new)
+    assert plan(stored, twin, [old, new, twin]) == Plan(twin, None)  # one space: no reading again
+    assert plan(stored, new, [new]) == Plan(new, None)  # the old bundle is gone
+    assert plan(("x", 3, "other"), new, [old, new]) == Plan(new, None)
+
+
+def test_the_oldest_space_with_vectors_answers(
+    bench: Bench, tmp_path: Path, pool: DecodePool
+) -> None:
+    assert bench.library.reader.answering() is None
+    bench.write("a.jpg", jpeg(1))
+    bench.sync()
+    begin(bench, tmp_path, pool).step()
+    assert spaces(bench.library) == {bench.encoder.space: 1, NEW.space: 1}
+    assert bench.library.reader.answering() == (bench.encoder.space, bench.encoder.dim, "fake")
+
+
+# --- the move -------------------------------------------------------------------------------------
+
+
+def test_the_old_space_answers_until_the_new_one_is_whole(
+    bench: Bench, tmp_path: Path, pool: DecodePool
+) -> None:
+    for number in range(20):
+        bench.write(f"{number}.jpg", jpeg(number))
+    bench.sync()
+    before = bench.library.index.search(bench.encoder.texts(["x"])[0], 20)[0].tolist()
+    switch = begin(bench, tmp_path, pool)
+    assert (switch.seen.done, switch.seen.to_do) == (0, 20)
+    assert switch.step()
+    assert not switch.complete
+    assert 0 < switch.seen.done < 20
+    bench.write("while.jpg", jpeg(500))  # added in the middle
+    bench.sync()
+    assert len(bench.library.index) == 21
+    assert bench.library.index.search(bench.encoder.texts(["x"])[0], 21)[0].tolist() != []
+    switch.run()
+    assert switch.complete
+    assert spaces(bench.library) == {bench.encoder.space: 21, NEW.space: 21}
+    assert set(before) <= set(
+        bench.library.index.search(bench.encoder.texts(["x"])[0], 21)[0].tolist()
+    )
+    switch.finish()
+    assert spaces(bench.library) == {NEW.space: 21}
+    assert bench.library.space == NEW.space
+    assert len(bench.library.index) == 21
+    query = switch.encoder.texts(["x"])[0]
+    assert bench.library.index.search(query, 1)[0].size == 1
+    assert bench.library.reader.answering() == (NEW.space, 8, "new")
+
+
+def test_it_can_be_rolled_back_until_it_is_finished(
+    bench: Bench, tmp_path: Path, pool: DecodePool
+) -> None:
+    for number in range(4):
+        bench.write(f"{number}.jpg", jpeg(number))
+    bench.sync()
+    switch = begin(bench, tmp_path, pool)
+    switch.run()
+    assert switch.complete
+    switch.roll_back()
+    assert spaces(bench.library) == {bench.encoder.space: 4}
+    assert len(bench.library.index) == 4
+
+
+def test_photos_of_a_drive_that_is_away_are_waited_for(
+    bench: Bench, tmp_path: Path, pool: DecodePool
+) -> None:
+    away = tmp_path / "drive"
+    away.mkdir()
+    (away / "far.jpg").write_bytes(jpeg(9))
+    bench.write("near.jpg", jpeg(1))
+    bench.sync()
+    from photosearch.ingest import Totals
+
+    root = bench.library.add_root(str(away))
+    bench.ingest.sync(root, Totals())
+    away.rename(tmp_path / "unplugged")
+    switch = begin(bench, tmp_path, pool)
+    switch.run()
+    assert not switch.complete
+    assert switch.seen.waiting_for == (str(away),)
+    assert len(bench.library.index) == 2  # both are still found
+    (tmp_path / "unplugged").rename(away)
+    switch.run()
+    assert switch.complete
+    switch.finish()
+    assert len(bench.library.index) == 2
+
+
+def test_a_file_that_cannot_be_read_any_more_does_not_hold_it_up(
+    bench: Bench, tmp_path: Path, pool: DecodePool
+) -> None:
+    bench.write("good.jpg", jpeg(1))
+    bad = bench.write("bad.jpg", jpeg(2))
+    bench.sync()
+    stat = bad.stat()
+    bad.write_bytes(b"x" * stat.st_size)  # the disk went bad under the same size and time
+    os.utime(bad, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    switch = begin(bench, tmp_path, pool)
+    switch.run()
+    assert switch.complete
+    switch.finish()
+    assert spaces(bench.library) == {NEW.space: 1}
+    # It is not forgotten in silence: the next look records why it is not searchable.
+    bench.ingest = make_ingest(bench.library, switch.encoder, pool, bench.home)  # type: ignore[arg-type]
+    bench.sync()
+    assert list(bench.rejected()) == ["bad.jpg"]
+
+
+def test_an_edit_in_the_middle_is_embedded_as_it_is_now(
+    bench: Bench, tmp_path: Path, pool: DecodePool
+) -> None:
+    file = bench.write("a.jpg", jpeg(1))
+    bench.sync()
+    switch = begin(bench, tmp_path, pool)
+    file.write_bytes(jpeg(2))  # other bytes, and the library does not know yet
+    switch.run()
+    assert spaces(bench.library)[NEW.space] == 0  # those bytes are no photo of the library
+    bench.sync()
+    switch.run()
+    assert switch.complete
+    switch.finish()
+    assert len(bench.library.index) == 1
+
+
+def test_a_later_start_goes_on_where_it_was(bench: Bench, tmp_path: Path, pool: DecodePool) -> None:
+    for number in range(20):
+        bench.write(f"{number}.jpg", jpeg(number))
+    bench.sync()
+    begin(bench, tmp_path, pool).step()
+    done = spaces(bench.library)[NEW.space]
+    assert 0 < done < 20
+    bench.library.close()  # as after a crash: the next process opens what was committed
+    library = open_fake_library(bench.home, bench.encoder)
+    bench.library = library
+    assert len(library.index) == 20
+    encoder = FakeEncoder(dim=8, space=NEW.space, side_px=24)
+    switch = Switch(library, new_bundle(bench, tmp_path), encoder, pool)
+    assert switch.seen.done == done
+    switch.run()
+    assert encoder.image_calls == 20 - done  # nothing twice
+    switch.finish()
+    assert spaces(library) == {NEW.space: 20}
+
+
+def test_what_was_given_up_is_cleared_up(bench: Bench, tmp_path: Path, pool: DecodePool) -> None:
+    bench.write("a.jpg", jpeg(1))
+    bench.sync()
+    begin(bench, tmp_path, pool).step()
+    bench.library.drop_other_spaces()
+    assert spaces(bench.library) == {bench.encoder.space: 1}
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+PHOTOS, DIM = 40, 6
+
+
+def vector(number: int, space: str) -> Vector:
+    row = np.random.default_rng([number, len(space)]).standard_normal(DIM).astype(np.float32)
+    return row / np.float32(np.linalg.norm(row))
+
+
+def digest(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def make_library(file: Path) -> None:
+    library = Library(file, space="old", dim=DIM, bundle="old")
+    root = library.add_root("/photos")
+    changes = Changes(root.root_id)
+    for number in range(PHOTOS):
+        place = (b"%d.jpg" % number, Stamp(number, number, 1, number))
+        changes.embedded.append(
+            Embedded(digest(number), "JPEG", 4, 3, None, vector(number, "old"), (place,))
+        )
+    library.commit(changes, now_ns=1)
+    library.close()
+
+
+def move(file: Path, rnd: random.Random, say: Callable[[str], None]) -> None:
+    """What a daemon does, for ever: move, now and then give it up, and at last take over."""
+    library = Library(file, space="old", dim=DIM, bundle="old")
+    while True:
+        succession = library.begin_succession(space="newer", dim=DIM, bundle="newer")
+        say("begun")
+        for start in range(0, PHOTOS, 8):
+            part = range(start, min(start + 8, PHOTOS))
+            succession.add({digest(n): vector(n, "newer") for n in part})
+            say(f"added {start}")
+        if rnd.random() < 0.5:
+            succession.drop()
+            say("dropped")
+        else:
+            library.take_over(succession)
+            say("taken over")
+            return
+
+
+def killed(file: Path, seed: int) -> str:
+    """Run `move` in a child that is killed after a random while; returns the last it said."""
+    rnd = random.Random(seed)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            move(file, rnd, lambda text: os.write(writing, f"{text}\n".encode()) and None)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    time.sleep(rnd.random() * 0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, "r", encoding="utf-8") as stream:
+        return (stream.read().splitlines() or [""])[-1]
+
+
+def check(file: Path, last: str) -> str:
+    """Whatever was committed: one whole space answers, with its own vectors. Returns which."""
+    from photosearch.library import open_library_reader
+
+    reader = open_library_reader(file)
+    assert reader is not None
+    answering = reader.answering()
+    reader.close()
+    assert answering is not None
+    space = answering[0]
+    library = Library(file, space=space, dim=DIM, bundle=space)
+    try:
+        with library.reader.reading() as db:
+            assert problems(db) == []
+        assert len(library.index) == PHOTOS
+        for number in range(PHOTOS):
+            photo_id = library.photo_with_hash(digest(number))
+            assert photo_id is not None
+            stored = library.index.exact.vector(photo_id)
+            assert stored is not None
+            np.testing.assert_array_equal(stored, vector(number, space))
+        held = spaces(library)
+        assert held[space] == PHOTOS
+        if last == "taken over":
+            assert held == {"newer": PHOTOS}
+        if last == "dropped":
+            assert space == "old"
+        if space == "newer":
+            assert "old" not in held  # never two that could answer
+    finally:
+        library.close()
+    return space
+
+
+def kill_rounds(tmp_path: Path, rounds: int) -> dict[str, int]:
+    make_library(tmp_path / "start.db")
+    seen: dict[str, int] = {}
+    for seed in range(rounds):
+        file = tmp_path / f"{seed}.db"
+        shutil.copy(tmp_path / "start.db", file)
+        space = check(file, killed(file, seed))
+        seen[space] = seen.get(space, 0) + 1
+        for left in tmp_path.glob(f"{seed}.db*"):
+            left.unlink()
+    return seen
+
+
+@posix
+def test_killed_at_any_moment_one_whole_space_answers(tmp_path: Path) -> None:
+    assert sum(kill_rounds(tmp_path, 15).values()) == 15
+
+
+@posix
+@pytest.mark.slow
+def test_killed_three_hundred_times(tmp_path: Path) -> None:
+    seen = kill_rounds(tmp_path, 300)
+    assert set(seen) == {"old", "newer"}, seen  # the rounds fell on both sides of the end
+
+
+# --- the program ----------------------------------------------------------------------------------
+
+
+def run(home: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(["--home", str(home), *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def status(home: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(home, capsys, "status", "--json")[1])
+    return found
+
+
+def test_use_moves_at_the_next_index_and_back_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, disk = tmp_path / "home", tmp_path / "photos"
+    disk.mkdir()
+    for colour in ("red", "blue"):
+        (disk / f"{colour}.jpg").write_bytes(painted(colour))
+    make_toy_bundle(home / "bundles", name="one")
+    make_toy_bundle(home / "bundles", name="two", space="toy-turned")
+    assert run(home, capsys, "bundle", "use", "one")[0] == 0
+    assert run(home, capsys, "index", "--library", str(disk))[0] == 0
+    assert "one answers until" in run(home, capsys, "bundle", "use", "two")[2]
+    assert status(home, capsys)["bundle"] == "one"
+    assert "red.jpg" in run(home, capsys, "search", "red")[1].splitlines()[0]
+    # Going back before anything was done leaves all as it was.
+    assert "one answers" in run(home, capsys, "bundle", "use", "one")[2]
+    assert run(home, capsys, "bundle", "use", "two")[0] == 0
+    code, _, said = run(home, capsys, "index")
+    assert code == 0
+    assert "two answers from now on" in said
+    found = status(home, capsys)
+    assert (found["bundle"], found["space"], found["searchable"]) == ("two", "toy-turned", 2)
+    assert "blue.jpg" in run(home, capsys, "search", "blue")[1].splitlines()[0]
+
+
+def test_use_of_what_is_not_there_or_damaged_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    made = make_toy_bundle(home / "bundles", name="one")
+    code, _, said = run(home, capsys, "bundle", "use", "none")
+    assert (code, "no bundle named none" in said) == (3, True)
+    (made / "text.onnx").write_bytes(b"cut")
+    code, _, said = run(home, capsys, "bundle", "use", "one")
+    assert code == 3
+    assert "damaged (text.onnx" in said
+    assert not (home / "chosen-bundle").exists()
