@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from photosearch.bundle import Bundle
-from photosearch.decode import DecodePool, Picture, Task
+from photosearch.decode import DecodePool, Picture, Rejected, Task
 from photosearch.encoder import Encoder
 from photosearch.ingest import root_available
 from photosearch.library import Library, LibraryReader
@@ -117,7 +117,7 @@ class Switch:
         for task, outcome in self._pool.run(iter(tasks)):
             if isinstance(outcome, Picture):
                 pictures[outcome.content_hash] = outcome
-            else:
+            elif isinstance(outcome, Rejected):
                 log.warning("switch.unreadable path=%r reason=%s", task.path, outcome.reason)
             self._tried.add(batch[int(task.key)])
         if pictures:
