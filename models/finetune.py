@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,9 +55,9 @@ class ImageStage:
     warmup_steps: int = 20
     negatives: int = 4096  # captions of other photos
     scale: float = 25.0
-    classes: float = 1.0  # weight of the classifier's constancy
+    classes: float = 5.0  # weight of the classifier's constancy
     labels: float = 0.3
-    text_noise: float = 0.0
+    mix: float = 0.6  # of the new weights in the end; the rest is the network as it was
     seed: int = 0
 
 
@@ -109,6 +109,16 @@ def split(network: EfficientNetLite, stages: int) -> tuple[nn.Sequential, nn.Seq
     blocks = sum(stage.repeats for stage in network.config.stages[:stages])
     front = nn.Sequential(network.stem, *list(network.blocks)[:blocks])
     return front, nn.Sequential(*list(network.blocks)[blocks:], network.head)
+
+
+@torch.no_grad()
+def mix_weights(tail: nn.Module, before: Mapping[str, Tensor], share: float) -> None:
+    """Weights between those before and those of now (Wortsman et al. 2022, arXiv:2109.01903).
+
+    Half way keeps nearly all that was learned and gives back most of what was forgotten.
+    """
+    now = tail.state_dict()
+    tail.load_state_dict({name: before[name].lerp(now[name], share) for name in now})
 
 
 @torch.inference_mode()

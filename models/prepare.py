@@ -34,6 +34,7 @@ from models.finetune import (
     TextCaption,
     crops,
     finetune,
+    mix_weights,
     split,
     tail_features,
 )
@@ -283,7 +284,10 @@ def prepare_image(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str
     The student's heads are trained on the network as it is: where the caption part starts.
     """
     stage = ImageStage(
-        epochs=recipe.image_epochs, learning_rate=recipe.image_rate, seed=recipe.seed
+        epochs=recipe.image_epochs,
+        learning_rate=recipe.image_rate,
+        mix=recipe.image_mix,
+        seed=recipe.seed,
     )
     cache, network = Path(recipe.cache), student.image.backbone
     photos = [one.image for one in read_examples(",".join(_photo_specs(recipe)))]
@@ -312,7 +316,9 @@ def prepare_image(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str
     captioned = captioned_maps(recipe, fused, front, tail, sentences)
     others = other_maps(recipe, fused, front, tail, sentences)
     head, text = caption_heads(student)
+    before = {name: value.clone() for name, value in tail.state_dict().items()}
     finetune(tail, fused.classifier.requires_grad_(False), head, text, captioned, others, stage)
+    mix_weights(tail, before, stage.mix)
     absorb(network, fused)
     _save(network, file)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data import cached, read_examples, read_photos
+from models.finetune import crops
 from models.layers import fuse, unit
 from models.students import ImageTower, TextTower
 from photosearch.preprocess import normalise
@@ -47,9 +48,18 @@ def weights_digest(module: torch.nn.Module) -> str:
 
 @torch.inference_mode()
 def photo_features(
-    tower: ImageTower, spec: str, how: Preprocess, cache: Path, *, mirrored: bool = False
+    tower: ImageTower,
+    spec: str,
+    how: Preprocess,
+    cache: Path,
+    *,
+    mirrored: bool = False,
+    crop: int | None = None,
 ) -> Tensor:
-    """Pooled features of every photo of `spec`, in its order: (N, F)."""
+    """Pooled features of every photo of `spec`, in its order: (N, F).
+
+    `crop` is the seed of random parts to take of the photos; None takes them whole.
+    """
     content = hashlib.sha256()
     for example in read_examples(spec):
         content.update(hashlib.sha256(example.image).digest())
@@ -59,12 +69,16 @@ def photo_features(
         str(mirrored),
         weights_digest(tower.backbone),
     ]
+    if crop is not None:
+        parts.append(f"crop {crop}")
 
     def make() -> Matrix:
         log.info("teachers.photos spec=%s mirrored=%s", spec, mirrored)
         pixels = read_photos(spec, how).pixels
         if mirrored:
             pixels = pixels[:, :, ::-1]
+        if crop is not None:
+            pixels = crops(pixels, np.random.default_rng(crop))
         backbone = copy.deepcopy(tower.backbone)
         fuse(backbone)  # half as long again without
         return encode_pixels(backbone.features, pixels, how)

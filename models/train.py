@@ -310,6 +310,8 @@ def read_captioned(
     views = [photo_features(student.image, spec, how, cache)]
     if flips:
         views.append(photo_features(student.image, spec, how, cache, mirrored=True))
+    if flips and recipe.crops:
+        views.append(photo_features(student.image, spec, how, cache, crop=recipe.seed))
     return Captioned(torch.stack(views), _sentences(student, tokenizer, captions, cache))
 
 

@@ -46,7 +46,8 @@ class Recipe:
 
     # Image stage: 0 epochs take the pretrained network as it is
     image_epochs: int = 0
-    image_rate: float = 3e-4
+    image_rate: float = 2e-4
+    image_mix: float = 0.6  # of the trained weights; the rest is the network as it was
     image_crops: int = 1
     image_head_epochs: int = 60  # of heads on the network as it was, where the stage starts
 
@@ -69,6 +70,7 @@ class Recipe:
     image_dropout: float = 0.65
     text_dropout: float = 0.3
     flips: bool = True  # the mirror image is a second view of each photo
+    crops: bool = False  # and a random part of it a third
     scale: float = 20.0  # of the cosines, where training starts
     class_loss: float = 0.3  # weight of naming synthetic features; 0 turns it off
     class_batch: int = 512

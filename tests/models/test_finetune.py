@@ -21,6 +21,7 @@ from models.finetune import (  # noqa: E402
     caption_loss,
     crops,
     finetune,
+    mix_weights,
     split,
     tail_features,
 )
@@ -139,3 +140,12 @@ def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLit
     assert any(not torch.equal(before[name], value) for name, value in tail.state_dict().items())
     kept = row_kl(was, classifier(tail_features(tail, maps)))
     assert kept < 0.2
+
+
+def test_mixed_weights_lie_between(network: EfficientNetLite) -> None:
+    _, tail = split(fuse(network), 1)
+    before = {name: torch.zeros_like(value) for name, value in tail.state_dict().items()}
+    now = {name: value.clone() for name, value in tail.state_dict().items()}
+    mix_weights(tail, before, 0.25)
+    for name, value in tail.state_dict().items():
+        torch.testing.assert_close(value, 0.25 * now[name])

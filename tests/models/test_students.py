@@ -63,3 +63,18 @@ def test_a_photo_of_a_class_lies_nearest_to_its_name() -> None:
         image = student.image.head(torch.zeros(10, 32), sure)[:, 8:]
         text = student.text.head(names)[:, 8:]
     assert (image @ text.T).argmax(dim=1).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "least_mb", "most_mb"), [("spark", 2, 3.2), ("candle", 7, 8.6), ("lantern", 16, 19)]
+)
+def test_the_family_has_the_sizes_it_says(name: str, least_mb: float, most_mb: float) -> None:
+    """In int8 a parameter is a byte; scales, norms and graphs add a few percent."""
+    student = DualEncoder(STUDENTS[name]())
+    tables = sum(value.numel() for part, value in student.named_buffers() if "class_" in part)
+    total = sum(value.numel() for value in student.parameters()) + tables
+    assert least_mb <= total / 1e6 <= most_mb
+    assert student.config.dim <= 256
+    assert student.config.side_px <= 224
+    kernels = {stage.kernel for stage in student.config.image.stages}
+    assert max(kernels) <= 5
