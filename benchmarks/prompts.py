@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from photosearch.bundle import Background, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
 from photosearch.preprocess import load, normalise
-from photosearch.search import cut_off, turned_away
+from photosearch.relevance import cut
+from photosearch.search import turned_away
 from photosearch.types import Matrix
 
 LABELLED: Final = ("flowers", "groceries", "clothes", "scenes", "places")
@@ -162,15 +163,16 @@ def negatives(
         scores = photos.vectors @ aim
         order = np.argsort(-scores, kind="stable")
         first = order[:10]
-        cutoff = cut_off(aim, background, best=float(scores.max()))
-        cut = scores >= (cutoff if cutoff is not None else -1.0)
+        best = float(scores.max())
+        end = -1.0 if background is None else cut(aim, background, photos=len(scores)).of(best)
+        relevant = scores >= end
         rows.append(
             [
                 shows[other][first].mean(),
                 shows[thing][first].mean(),
                 alone[first].sum() / min(10, alone.sum()),
-                shows[other][cut].mean(),
-                alone[cut].mean(),
+                shows[other][relevant].mean(),
+                alone[relevant].mean(),
             ]
         )
     return len(rows), [100 * float(value) for value in np.mean(rows, axis=0)]

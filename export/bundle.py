@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -27,20 +24,21 @@ from export.parity import (
     require_probes,
     require_recall,
 )
+from export.querybank import bank_texts
 from export.source import Source
+from export.tails import image_tail, text_tail
 from export.targets import TARGETS
+from export.towers import Towers
 from models.data import expand, read_captions, read_photos
 from models.evaluate import Metrics, evaluate_captions
-from photosearch.bundle import open_bundle
+from photosearch.bundle import Tail, open_bundle
+from photosearch.bundles import staging
 from photosearch.encoder import open_encoder
-from photosearch.errors import PhotosearchError, UsageError
+from photosearch.errors import UsageError
+from photosearch.types import Matrix
 
 CARD: Final = "README.md"
 CALIBRATION_PHOTOS: Final = 32
-
-
-class ExportError(PhotosearchError):
-    """A bundle cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,10 @@ def export_bundle(source: Source, out: Path, wanted: Wanted, *, progress: Progre
         ]
         for name, data in source.tokenizer_files.items():
             (folder / name).write_bytes(data)
-        if source.background is not None:
-            write_background(folder / BACKGROUND, source.background)
+        if (background := source.background) is not None:
+            progress("how high strangers score")
+            source = replace(source, tails=measured_tails(towers, background))
+            write_background(folder / BACKGROUND, background)
         progress("golden vectors and manifest")
         write_golden(folder, towers, probes, [target.lowered for target in checked])
         write_manifest(folder, source, checked)
@@ -151,22 +151,12 @@ def calibration_photos(source: Source, wanted: Wanted) -> NDArray[np.uint8]:
     return photos[::step][:CALIBRATION_PHOTOS]
 
 
-@contextlib.contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """A folder that becomes `out` if the block succeeds, and is gone if it does not."""
-    if out.exists() or out.is_symlink():
-        raise ExportError(f"{out} exists already; a bundle is never changed. Choose another --out.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise ExportError(f"{out}: cannot be created ({error.strerror})") from error
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def measured_tails(towers: Towers, background: Matrix) -> dict[str, Tail]:
+    """What search needs to tell whether a library has an answer, for words and for photos."""
+    return {
+        "text": text_tail(towers.texts(bank_texts()), background),
+        "image": image_tail(background),
+    }
 
 
 def measure(folder: Path, val: str) -> Metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ import numpy as np
 from export.golden import GOLDEN
 from export.source import Source
 from export.towers import Lowered
-from photosearch.bundle import FORMAT, MANIFEST, sha256_of
+from photosearch.bundle import FORMAT
+from photosearch.bundles import write_manifest as write_with_files
 from photosearch.types import Matrix
 
 BACKGROUND: Final = "background.npy"
@@ -39,29 +40,19 @@ def write_manifest(folder: Path, source: Source, targets: Sequence[Checked]) -> 
         "dim": source.towers.dim,
         "image": source.towers.preprocess.as_json(),
         "text": source.text,
-        "files": list_files(folder),
+        "files": {},  # as they lie in the folder now
         "targets": {checked.lowered.target: _entry(folder, checked) for checked in targets},
         "description": source.description,
     }
     if (folder / GOLDEN).exists():
         manifest["golden"] = GOLDEN
     if source.background is not None:
-        manifest["background"] = {"file": BACKGROUND, "cutoff_z": source.cutoff_z}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-def list_files(folder: Path) -> dict[str, dict[str, str | int]]:
-    """Every file below a folder but the manifest, by its name with "/" between parts."""
-    files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
-    )
-    return {
-        path.relative_to(folder).as_posix(): {
-            "sha256": sha256_of(path),
-            "bytes": path.stat().st_size,
+        manifest["background"] = {
+            "file": BACKGROUND,
+            "cutoff_z": source.cutoff_z,
+            **{kind: dataclasses.asdict(tail) for kind, tail in source.tails.items()},
         }
-        for path in files
-    }
+    write_with_files(folder, manifest)
 
 
 def _entry(folder: Path, checked: Checked) -> dict[str, Any]:

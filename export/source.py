@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from export.towers import Towers
@@ -14,6 +15,7 @@ from models.layers import fuse
 from models.recipes import Recipe
 from models.students import DualEncoder
 from models.teachers import weights_digest
+from photosearch.bundle import Tail
 from photosearch.tokenizer import WordPieceTokenizer
 from photosearch.types import Matrix
 
@@ -49,8 +51,9 @@ class Source:
     text: dict[str, Any]  # the manifest's own: tokenizer, its files, context_length
     tokenizer_files: dict[str, bytes]
     background: Matrix | None
-    cutoff_z: float
+    cutoff_z: float  # for programs from before the tails
     description: dict[str, Any]  # for people: title, training data, licences, how it was made
+    tails: Mapping[str, Tail] = field(default_factory=dict)  # tails.py, of the background
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Source:

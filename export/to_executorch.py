@@ -219,14 +219,3 @@ def runtime_version() -> str:
     import importlib.metadata
 
     return f"executorch {importlib.metadata.version('executorch')}"
-
-
-def require_executorch() -> None:
-    """Say early that the extra is missing."""
-    import importlib.util
-
-    if importlib.util.find_spec("executorch") is None:
-        raise PhotosearchError(
-            "ExecuTorch is not installed, which --targets executorch needs. "
-            "Install the [export] extra."
-        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from torch import nn
 
 from photosearch.preprocess import normalise
 from photosearch.tokenizer import Tokenizer
-from photosearch.types import Matrix, Pixels, Preprocess
+from photosearch.types import Matrix, Preprocess
 
-BATCH = 32
+BATCH: Final = 32
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,3 @@ def padded(row: NDArray[np.int64], length: int, pad_id: int) -> NDArray[np.int64
     """(L,) -> (1, length)."""
     assert len(row) <= length, (len(row), length)
     return np.pad(row, (0, length - len(row)), constant_values=pad_id)[None]
-
-
-def photo_batch(photos: Sequence[Pixels]) -> NDArray[np.uint8]:
-    return np.stack(list(photos))

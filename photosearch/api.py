@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -27,12 +27,11 @@ from photosearch import __version__, protocol
 from photosearch.daemon import Daemon
 from photosearch.endpoints import ENDPOINTS, ID_MAX, Call, Endpoint, no_photo
 from photosearch.errors import PhotosearchError
-from photosearch.guard import ApiError, Guard, cookie_name
+from photosearch.guard import MAX_BODY_BYTES, ApiError, Guard, cookie_name
 from photosearch.openapi import schema
 from photosearch.protocol import API
 
 STATIC: Final = Path(__file__).parent / "static"
-MAX_BODY_BYTES: Final = 16 << 10
 EVENT_SECONDS: Final = 0.3  # between looks for something to tell an event stream
 HEARTBEAT_SECONDS: Final = 15.0
 MAX_STREAMS: Final = 32
@@ -87,10 +86,13 @@ async def login(request: Request) -> Response:
     if kind != "application/json":
         raise ApiError(415, "bad_request", "The body must be application/json.")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError(413, "too_large", f"The body is over {MAX_BODY_BYTES} bytes.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:  # it came in pieces, its length unannounced
+                raise ApiError(413, "too_large", f"The body is over {MAX_BODY_BYTES} bytes.")
+    except ClientDisconnect:
+        raise ApiError(408, "too_slow", "The request never came to its end.") from None
     try:
         code = LOGIN.validate_json(body, strict=True).code
         code.encode()
@@ -205,6 +207,7 @@ def create_app(daemon: Daemon, port: int) -> ASGIApp:
             HTTPException: _http_error,
         },
     )
+    app.router.redirect_slashes = False  # a redirect could be led elsewhere by //names
     app.state.daemon = daemon
     app.state.streams = set()
     return Guard(app, port, token=daemon.sessions.token, knows_session=daemon.sessions.knows)

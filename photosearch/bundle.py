@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,15 +41,36 @@ class BundleFile:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """How high the best of N photos scores that nobody chose, measured by a bundle's export.
+
+    A score is told as (cosine - level) / (spread + floor), with the query's own
+    level and spread over the background. The median over many queries of the best
+    so told is start + slope * ln N: the location of an extreme value, which is why
+    it grows with the logarithm (docs/relevance.md).
+    """
+
+    floor: float
+    start: float
+    slope: float
+
+
+# For bundles that were exported before there was a measurement: first-light's own.
+OLD_TEXT_TAIL: Final = Tail(floor=0.0488, start=0.4776, slope=0.2609)
+OLD_IMAGE_TAIL: Final = Tail(floor=0.0802, start=0.7398, slope=0.2595)
+
+
+@dataclass(frozen=True)
 class Background:
     """How a query scores against photos that have nothing to do with it.
 
     `vectors` are embeddings of a fixed, varied set of photos in this space, from
-    which search.py takes each query's own mean and spread of irrelevant scores.
+    which relevance.py takes each query's own level and spread of irrelevant scores.
     """
 
     vectors: Matrix  # (N, D) unit rows
-    cutoff_z: float  # scores below mean + cutoff_z * spread are not relevant
+    text: Tail = OLD_TEXT_TAIL  # of queries in words
+    image: Tail = OLD_IMAGE_TAIL  # of photos as queries
 
 
 @dataclass(frozen=True)
@@ -67,7 +89,7 @@ class Bundle:
     text: Mapping[str, Any]  # as written: what else the tokenizer needs to know
     golden: str | None
     background: str | None
-    cutoff_z: float
+    tails: Mapping[str, Tail]  # "text" and "image", as far as the export measured them
     files: tuple[BundleFile, ...]
     targets: Mapping[str, Mapping[str, Any]]  # as written: files, precision, parity, verified
     description: Mapping[str, Any]  # recipe, training data, metrics, licences: for people
@@ -166,7 +188,11 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
         text=dict(text),
         golden=manifest.get("golden"),
         background=manifest.get("background", {}).get("file"),
-        cutoff_z=float(manifest.get("background", {}).get("cutoff_z", 0.0)),
+        tails={
+            kind: _tail(manifest["background"][kind])
+            for kind in ("text", "image")
+            if kind in manifest.get("background", {})
+        },
         files=files,
         targets=targets,
         description=manifest.get("description", {}),
@@ -179,6 +205,13 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
         if name is not None and not lists(files, name):
             raise BundleError(f"{directory}: its {MANIFEST} uses {name} but does not list it")
     return bundle
+
+
+def _tail(values: Mapping[str, float]) -> Tail:
+    tail = Tail(*(float(values[name]) for name in ("floor", "start", "slope")))
+    if not (tail.floor >= 0 and tail.slope >= 0 and abs(tail.start) < math.inf):
+        raise ValueError(f"background is told by {tail}, which no measurement gives")
+    return tail
 
 
 def lists(files: Iterable[BundleFile], name: str) -> bool:
@@ -361,4 +394,6 @@ def load_background(bundle: Bundle) -> Background | None:
         )
     vectors = stored.astype(np.float32)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return Background(vectors, bundle.cutoff_z)
+    return Background(
+        vectors, bundle.tails.get("text", OLD_TEXT_TAIL), bundle.tails.get("image", OLD_IMAGE_TAIL)
+    )

@@ -119,16 +119,22 @@ def write_copy(bundle: Bundle, part: Path, *, targets: Sequence[str]) -> None:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write a manifest that lists what lies in the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest["files"] = {
+    manifest["files"] = list_files(folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def list_files(folder: Path) -> dict[str, dict[str, str | int]]:
+    """Every file below a folder but the manifest, by its name with "/" between parts."""
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
+    )
+    return {
         path.relative_to(folder).as_posix(): {
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
         }
         for path in files
-        if path != folder / MANIFEST
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def copy_files(bundle: Bundle, files: Sequence[BundleFile], out: Path) -> None:

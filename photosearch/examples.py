@@ -66,7 +66,8 @@ class Examples:
     def _make(self) -> list[Example]:
         found = self._subjects()
         known = {example.photo_id for example in found}
-        for query in [*self._years(), *self._folders()]:
+        years, folders = self._years(), self._folders()
+        for query in [*years[:1], *folders[:1], *years[1:], *folders[1:]]:
             if len(found) >= MAX_EXAMPLES:
                 break
             hits = self._find(query).hits

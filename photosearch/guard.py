@@ -22,6 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from photosearch import protocol
 from photosearch.protocol import API
 
+MAX_HEAD_BYTES: Final = 32 << 10  # of a request's address and headers
+MAX_BODY_BYTES: Final = 16 << 10  # of a request; none has a reason to be longer
+
 PAGE_HEADERS: Final = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -81,6 +84,10 @@ class Guard:
         await self._app(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> ApiError | None:
+        size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > MAX_HEAD_BYTES:  # longer ones that came at once have passed the server's limit
+            return ApiError(431, "too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes.")
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -99,6 +106,11 @@ class Guard:
             )
             if not arriving or headers.get("sec-fetch-dest", ["document"]) != ["document"]:
                 return ApiError(403, "wrong_site", "Requests from other sites are refused.")
+        length = headers.get("content-length", ["0"])
+        if len(length) != 1 or not length[0].isdigit() or int(length[0]) > MAX_BODY_BYTES:
+            return ApiError(413, "too_large", f"The body is over {MAX_BODY_BYTES} bytes.")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            return ApiError(400, "bad_request", "The body has two lengths.")  # smuggling
         if _is_open(method, path) or self._is_authorised(headers):
             return None
         return ApiError(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from photosearch import extras, protocol
+from photosearch import extras, memory, protocol
 from photosearch.bundle import Bundle
 from photosearch.decode import DecodePool
 from photosearch.encoder import Encoder
@@ -78,6 +78,7 @@ class Indexer:
         self._battery = (float("-inf"), False)  # when we asked, and the answer
         self._thumbnails = thumbnails
         self._trimmed = time.monotonic()
+        self._worked = True  # since memory was last given back
         self._thread = threading.Thread(target=self._index_until_stopped, name="indexing")
         self._orders: queue.SimpleQueue[tuple[Callable[[], int], Future[int]]] = queue.SimpleQueue()
         self.switch: Switch | None = None  # the move to another bundle, while one is on
@@ -247,6 +248,9 @@ class Indexer:
                     self._pool.shrink(1)
                 self._library.rest()
                 self._trim()
+                if self._worked and self.switch is None:
+                    self._worked = False
+                    memory.give_back()
                 tending = (
                     self._switch_on()
                     or self._library.tend_graph(threads=self._settings.threads)
@@ -353,6 +357,7 @@ class Indexer:
         self._totals = Totals()
         self._rate = Rate()
         self._working_since = time.monotonic()
+        self._worked = True
         try:
             for item in due:
                 if (root := roots.get(item.root_id)) is not None:

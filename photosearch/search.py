@@ -17,14 +17,13 @@ from photosearch.encoder import Encoder
 from photosearch.index.neighbours import Index
 from photosearch.library import LibraryReader
 from photosearch.query import Query
+from photosearch.relevance import cut
 from photosearch.store.photos import Place
 from photosearch.types import Hit, Ids, Vector
 
 MAX_RESULTS: Final = 1000  # in one answer
 MAX_OFFSET: Final = 100_000
 SPARE: Final = 16  # asked for beyond the page, against photos deleted since
-FAINT_Z: Final = 1.0  # below this many spreads above the background nothing is ever relevant
-NEAR_BEST_Z: Final = 0.25  # how close to a faint best match its company must be
 LESS_WEIGHT: Final = 1.5  # of `-word`; measured in docs/experiments-query.md
 CLEAR_COSINE: Final = 0.5  # where a bundle without background leaves no telling
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
@@ -50,6 +49,7 @@ class _Aim:
     vector: Vector
     allowed: Ids | None = None  # None: all
     skip: int | None = None  # the example itself
+    image: bool = False  # a photo is, or is part of, what is looked for
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,14 @@ class Search:
         more = len(shown) > offset + k
         return Results(self._hits(page, offset, NOTHING, Query()), None, more, 0)
 
-    def cutoff(self, vector: Vector, *, best: float) -> float | None:
-        """The score from which a photo counts as relevant to this query."""
-        return cut_off(vector, self._background, best=best)
+    def cutoff(
+        self, vector: Vector, *, best: float, photos: int, image: bool = False
+    ) -> float | None:
+        """The score from which a photo counts as relevant to this query, where `best` is the
+        best among so many photos; None: no telling. `image`: the query is a photo."""
+        if self._background is None:
+            return None
+        return cut(vector, self._background, photos=photos, image=image).of(best)
 
     # --- what is looked for ---------------------------------------------------------------------
 
@@ -184,6 +189,7 @@ class Search:
             vector,
             self._reader.matching(query.groups) if query.groups else None,
             query.like_photo_id,
+            like is not None,
         )
         if query.by_date:
             return self._by_date(query, aim, named, show_all=show_all)
@@ -198,7 +204,7 @@ class Search:
         )
         ahead = frozenset(photo_id for photo_id, _ in first)
         ranked = self._ranked(aim, wanted + len(ahead), show_all=show_all)
-        cutoff = self.cutoff(aim.vector, best=ranked[0][1]) if ranked else None
+        cutoff = self._cutoff_of(aim, ranked[0][1]) if ranked else None
         rest = [
             (photo_id, score)
             for photo_id, score in ranked
@@ -210,7 +216,7 @@ class Search:
         """What would be shown by meaning, all of it, newest first."""
         newest = self._reader.matching(query.groups, newest_first=True)
         ids, scores = self._index.search(aim.vector, len(newest), allowed=newest)
-        cutoff = self.cutoff(aim.vector, best=float(scores[0])) if len(scores) else None
+        cutoff = self._cutoff_of(aim, float(scores[0])) if len(scores) else None
         ahead = frozenset(named.tolist())
         score_of = dict(zip(ids.tolist(), scores.tolist(), strict=True))
         shown = [
@@ -241,10 +247,15 @@ class Search:
             shown, ranked = self._one_of_each(shown), self._one_of_each(ranked)
         return _Ranking(shown, None, len(ranked), named)
 
+    def _cutoff_of(self, aim: _Aim, best: float) -> float | None:
+        photos = len(self._index) if aim.allowed is None else len(aim.allowed)
+        return self.cutoff(aim.vector, best=best, photos=photos, image=aim.image)
+
     def _clear(self, vector: Vector) -> float:
         """The cosine from which a photo clearly shows this, whatever the best one is."""
-        clear = cut_off(vector, self._background, best=1.0)
-        return CLEAR_COSINE if clear is None else clear
+        if self._background is None:
+            return CLEAR_COSINE
+        return cut(vector, self._background, photos=len(self._index)).shown
 
     def _ranked(self, aim: _Aim, wanted: int, *, show_all: bool) -> list[Scored]:
         """The best `wanted` photos that have a location now, one of each group."""
@@ -333,26 +344,6 @@ class Search:
                 for photo_id in holding & met.keys():
                     met[photo_id].append(option)
         return met
-
-
-def cut_off(vector: Vector, background: Background | None, *, best: float) -> float | None:
-    """The score from which a photo counts as relevant to a query; None: no telling.
-
-    Every query has its own level and spread of cosines with photos that have
-    nothing to do with it; they are taken from the bundle's fixed background
-    photos. Photos that stand out from those by the bundle's calibrated number
-    of spreads are relevant. Where the library's best photo stands out less,
-    it alone, and what comes close to it, is: a small library's only temple is
-    worth showing though it is not much of a temple.
-    """
-    if background is None:
-        return None
-    scores = background.vectors @ vector
-    level, spread = float(scores.mean()), float(scores.std())
-    clear = level + background.cutoff_z * spread
-    if best >= clear:
-        return clear
-    return max(level + FAINT_Z * spread, best - NEAR_BEST_Z * spread)
 
 
 def turned_away(

@@ -15,20 +15,24 @@ from typing import Final
 
 import anyio.to_thread
 import uvicorn
+from starlette.types import ASGIApp
 
-from photosearch import __version__, home, network
+from photosearch import __version__, home, memory, network
 from photosearch.api import create_app
 from photosearch.daemon import Daemon
 from photosearch.encoder import open_encoder
 from photosearch.errors import PhotosearchError, UsageError
 from photosearch.home import Home, Running
 from photosearch.library import Library
+from photosearch.patience import PatientProtocol
 from photosearch.settings import Settings
 from photosearch.switch import Plan
 
 DEFAULT_PORT: Final = 48620  # so that a bookmark keeps working; another if it is taken
 LOG_BYTES: Final = 2 << 20
 BACKLOG: Final = 128
+MAX_CONNECTIONS: Final = 128  # at once; further ones are told to come again (503)
+MAX_HEAD_BYTES: Final = 64 << 10  # of a request's line and headers
 MAX_WORKERS: Final = 8  # requests answered at once; each holds a database connection
 
 
@@ -47,6 +51,7 @@ def serve(
     `on_ready(url, code)` is called once it can answer; the code opens one session.
     """
     network.begin_counting()
+    memory.keep_few_arenas()
     with home.owned(place):
         log_to_file(place.log)
         bundle = plan.now
@@ -62,6 +67,7 @@ def serve(
             if not library.roots():
                 raise UsageError("no library yet. Name a folder of photos: --library DIR")
             encoder.texts(["warm"])  # the first key press must not pay for loading
+            memory.give_back()
             listener = listen(port)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
             daemon.start()
@@ -104,21 +110,26 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(daemon: Daemon, listener: socket.socket, *, on_ready: Callable[[], None]) -> int:
-    """Serve until stopped. Returns the exit code: 0, or 130 after Ctrl+C."""
-    config = uvicorn.Config(
-        create_app(daemon, listener.getsockname()[1]),
+def configuration(app: ASGIApp) -> uvicorn.Config:
+    """How requests are taken: quietly, and with an end to every wait and size."""
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
         lifespan="off",
         access_log=False,  # the query is in the address, and queries are not logged
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,
-        limit_concurrency=128,
-        h11_max_incomplete_event_size=64 << 10,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ws="none",
     )
-    server = _Server(config)
+
+
+def run(daemon: Daemon, listener: socket.socket, *, on_ready: Callable[[], None]) -> int:
+    """Serve until stopped. Returns the exit code: 0, or 130 after Ctrl+C."""
+    server = _Server(configuration(create_app(daemon, listener.getsockname()[1])))
     caught: list[int] = []
 
     def finish(number: int, frame: object) -> None:

@@ -59,7 +59,7 @@ class Recipe:
     class_share: float = 0.5
     class_temperature: float = 1.5
     gate_start: float = 0.15
-    cutoff_z: float = 1.5  # measured: docs/experiments.md
+    cutoff_z: float = 1.5  # written for programs from before exports measured tails
 
     # Heads
     epochs: int = 120  # over the photos, each with one of its captions

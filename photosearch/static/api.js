@@ -33,7 +33,10 @@ async function ask(path, options = {}) {
     : new Refused(said);
 }
 
-const tell = (path) => ask(path, { method: "POST" });
+function tell(path, parameters = {}) {
+  const query = new URLSearchParams(parameters).toString();
+  return ask(query ? `${path}?${query}` : path, { method: "POST" });
+}
 
 export function login(code) {
   const headers = { "content-type": "application/json" };
@@ -51,10 +54,23 @@ export function search(query, { k, offset = 0, signal }) {
 
 export const status = () => ask("/status");
 export const rejected = () => ask("/rejected");
+export const retry = () => tell("/index/retry");
+export const rescan = () => tell("/index/rescan");
+export const examples = () => ask("/examples");
+export const settings = () => ask("/settings");
+export const changeSetting = (name, value) => tell("/settings", { name, value });
+export const privacy = () => ask("/privacy");
+export const doctor = () => ask("/doctor");
+export const folders = (path) => ask(`/folders?${new URLSearchParams({ path })}`);
+export const addFolder = (path) => tell("/libraries", { path });
+/** `keepalive`: sent even if the page is closed at this moment. */
+export const forget = (id) =>
+  ask(`/libraries/${id}/forget`, { method: "POST", keepalive: true });
 export const pause = () => tell("/index/pause");
 export const resume = () => tell("/index/resume");
 export const open = (id) => tell(`/photos/${id}/open`);
 export const reveal = (id) => tell(`/photos/${id}/reveal`);
 export const events = () => new EventSource(`${API}/events`);
 export const thumbnail = (id) => `${API}/photos/${id}/thumbnail`;
+export const original = (id) => `${API}/photos/${id}/original`;
 export const picture = (id) => `${API}/photos/${id}/thumbnail?size=1600`;

@@ -2,21 +2,30 @@
 
 import * as api from "./api.js";
 import { Asking } from "./asking.js";
+import { copyPath, copyPhoto, dragPhoto } from "./copying.js";
 import { button, byId, icon, make, rename } from "./dom.js";
 import { Foot } from "./foot.js";
+import { Forgetting } from "./forgetting.js";
 import { Grid } from "./grid.js";
+import { listenToKeys } from "./keys.js";
+import { LibraryPanel } from "./library.js";
 import { Live } from "./live.js";
-import { codeIn, fillSignIn, openKeys, openPanel, openPrivacy, openRejected } from "./panels.js";
+import { fillEmpty, fillNoMatch } from "./nothing.js";
+import {
+  codeIn, fillSignIn, openKeys, openOffline, openPrivacy, openRejected,
+} from "./panels.js";
 import { fileName, shown } from "./paths.js";
+import { showExamples, showParts, stretch, without } from "./pills.js";
 import { Preview } from "./preview.js";
-import { list, text } from "./strings.js";
+import { text } from "./strings.js";
+import { debounced, throttled } from "./timing.js";
+import { Toasts } from "./toasts.js";
 import { walk } from "./walk.js";
 
 const PAGE = 60; // photos asked for at once
 const MAX_REFRESH = 1000; // the daemon's limit on one answer
 const REFRESH_MS = 1000; // between two quiet looks while photos are being indexed
 const SAY_MS = 600; // after the last change of the results
-const TOAST_MS = 2500;
 const BUSY_MS = 250; // an answer faster than this shows no sign of waiting
 
 const box = byId("box");
@@ -28,6 +37,8 @@ const state = {
   all: false,
   status: null,
   loadingMore: false,
+  examples: [],
+  examplesOf: -1, // how many photos the library had when they were made
 };
 
 const grid = new Grid(byId("grid"), { activated: showActive });
@@ -35,6 +46,8 @@ const preview = new Preview(byId("preview"), {
   move: movePreview,
   open: (hit) => launch(hit, api.open, text.opening),
   reveal: (hit) => launch(hit, api.reveal, text.revealing),
+  copy: (hit) => copy(hit, copyPhoto),
+  copyPath: (hit) => copy(hit, copyPath),
   like: lookLike,
   closed: () => box.focus({ preventScroll: true }),
   keys: () => openKeys(byId("panel")),
@@ -44,12 +57,28 @@ const foot = new Foot(byId("foot"), {
   resume: () => attempt(api.resume()),
   rejected: async () => {
     const files = await attempt(api.rejected());
-    if (files) openRejected(byId("panel"), files);
+    if (files) openRejected(byId("panel"), files, tryAgain);
   },
-  privacy: () => openPrivacy(byId("panel"), state.status),
+  offline: () => openOffline(byId("panel"), state.status.libraries, lookAgain),
+  library: openLibrary,
+  privacy: async () => {
+    const counted = await attempt(api.privacy());
+    if (counted) openPrivacy(byId("panel"), counted, state.status.bundle);
+  },
   say: (words) => (byId("progressed").textContent = words),
 });
-const live = new Live({ status: showStatus, up: showUp, down: showDown, signedOut: showSignIn });
+const toasts = new Toasts(byId("toasts"), () => [byId("panel"), byId("preview")]);
+const forgetting = new Forgetting({
+  forget: (id) => attempt(api.forget(id)),
+  changed: () => showStatus(state.status),
+});
+const library = new LibraryPanel(byId("panel"), {
+  attempt,
+  say: (words) => toasts.say(words),
+  forget: forgetSoon,
+  isForgotten: (id) => forgetting.has(id),
+});
+const live = new Live({ status: showStatus, up: showUp, down: () => toasts.showDown(), signedOut: showSignIn });
 const asking = new Asking({
   send: (query, signal) => api.search(query, { k: PAGE, signal }),
   heard: showAnswer,
@@ -155,6 +184,7 @@ function paint(hits) {
   box.setAttribute("aria-expanded", String(hits.length > 0));
   byId("heading").textContent = headingFor(hits);
   showNothing(hits);
+  showPills();
   showEnd(hits);
   watchEnd();
 }
@@ -173,28 +203,55 @@ function showNothing(hits) {
   const panel = byId("nothing");
   panel.hidden = hits.length > 0;
   if (hits.length) return panel.replaceChildren();
-  const { query, answer } = state;
+  const { query, answer, status, examples } = state;
   const waiting = notIndexed();
-  if (answer.total_photos === 0 && !(waiting === 0 && isSearching(query))) return showEmpty(panel);
-  const more = waiting ? make("p", {}, text.notIndexed(waiting)) : null;
-  const anyway = button(text.showAnyway, showAll, { className: "primary" });
-  panel.replaceChildren(
-    make("h2", {}, query.text ? text.noMatch(query.text) : text.noMatchLike),
-    make("p", {}, text.noMatchAdvice),
-    ...[more, answer.hidden > 0 && !query.all ? anyway : null].filter(Boolean),
-  );
+  if (answer.total_photos === 0 && !(waiting === 0 && isSearching(query))) {
+    const isIdle = status?.indexing.state === "idle" && status.queue === 0 && waiting === 0;
+    return fillEmpty(panel, status, { isIdle, addFolder: openLibrary });
+  }
+  fillNoMatch(panel, { query, answer, waiting, examples }, { search: searchFor, showAll });
 }
 
-/** A library without a searchable photo: still being indexed, or without any. */
-function showEmpty(panel) {
-  const { status } = state;
-  const isIdle = status?.indexing.state === "idle" && status.queue === 0 && notIndexed() === 0;
-  const folders = list((status?.libraries ?? []).map((each) => shown(each.path)));
-  panel.replaceChildren(
-    make("img", { src: "/static/icon.svg", alt: "", class: "mark", width: "64", height: "64" }),
-    make("h2", {}, isIdle ? text.noPhotos : text.firstPhotos),
-    make("p", {}, isIdle ? text.noPhotosAdvice(folders) : text.firstPhotosAdvice),
-  );
+/** How the search was understood; for an empty box, searches worth trying. */
+function showPills() {
+  const { query, answer } = state;
+  if (isSearching(query)) {
+    const kept = answer.chips.map((chip) => ({ ...chip, query: query.text }));
+    showParts(byId("pills"), kept, { edit: editPart, remove: removePart });
+  } else showExamples(byId("pills"), state.examples, searchFor);
+}
+
+function searchFor(words) {
+  box.value = words;
+  state.all = false;
+  box.focus({ preventScroll: true });
+  ask();
+}
+
+/** A pill tells of the words it was made from; meanwhile others may have been typed. */
+const isStill = (chip) => box.value.trim() === chip.query;
+
+function editPart(chip) {
+  box.focus({ preventScroll: true });
+  if (!isStill(chip)) return;
+  const indent = box.value.length - box.value.trimStart().length;
+  const [start, end] = stretch(chip.query, chip);
+  box.setSelectionRange(start + indent, end + indent);
+}
+
+function removePart(chip) {
+  if (isStill(chip)) searchFor(without(chip.query, chip));
+}
+
+/** Made anew by the daemon when the library has changed; asked for when it may have been. */
+async function loadExamples() {
+  const photos = state.status?.searchable ?? 0;
+  if (photos === state.examplesOf || state.status.indexing.state === "working") return;
+  state.examplesOf = photos;
+  const found = await api.examples().catch(() => null);
+  if (found === null) return void (state.examplesOf = -1); // asked again with the next news
+  state.examples = found;
+  if (state.answer && !isSearching(state.query)) showPills();
 }
 
 function notIndexed() {
@@ -244,7 +301,12 @@ function showStatus(status) {
   const isFirst = state.status === null;
   state.status = status;
   byId("foot").hidden = false;
-  foot.show(status);
+  foot.show({
+    ...status,
+    libraries: status.libraries.filter((each) => !forgetting.has(each.id)),
+  });
+  library.show(status);
+  loadExamples();
   if (state.answer && !grid.hits.length) showNothing(grid.hits);
   if (!isFirst) refreshSoon();
 }
@@ -300,12 +362,24 @@ function keepPreview() {
 async function launch(hit, call, words) {
   if (!hit) return;
   const name = fileName(hit.path);
-  if (hit.offline) return toast(text.notConnected(name), { isTrouble: true });
-  toast(words(name));
+  if (hit.offline) return toasts.trouble(text.notConnected(name));
+  toasts.say(words(name));
   await attempt(call(hit.photo_id));
 }
 
+async function copy(hit, how) {
+  const name = fileName(hit.path);
+  try {
+    const isPicture = await how(hit);
+    if (isPicture) toasts.say(text.copied(name));
+    else toasts.say(how === copyPath || hit.offline ? text.copiedPath : text.notCopied);
+  } catch {
+    toasts.trouble(text.failed); // the browser refuses its clipboard
+  }
+}
+
 function lookLike(hit) {
+  if (!hit) return;
   if (!state.like) state.textBeforeLike = box.value;
   state.like = hit;
   state.all = false;
@@ -337,59 +411,7 @@ function showChip() {
   chips.replaceChildren(make("span", { class: "chip" }, picture, words, cross));
 }
 
-// --- keys and mouse ---------------------------------------------------------------------------
-
-function keydown(event) {
-  if (event.defaultPrevented) return; // the preview has dealt with it, and may be closed by now
-  if (event.isComposing || event.keyCode === 229) return; // an input method is at work
-  if (document.querySelector("dialog[open]") || !byId("signin").hidden) return;
-  if (event.target === box) return boxKey(event);
-  if (event.target.closest("input, textarea, a, button") && event.key !== "/") return;
-  if (event.key === "/") return act(event, () => box.select());
-  // Pressed beside everything, letters are meant for the box, and arrows for the photos.
-  const isMeant = event.key.length === 1 ? event.key !== " " : /^(ArrowDown|Esc)/.test(event.key);
-  if (event.ctrlKey || event.metaKey || event.altKey || !(isMeant || isInGrid())) return;
-  if (event.key === "Tab" || event.key === "Shift") return;
-  box.focus({ preventScroll: true });
-  boxKey(event);
-}
-
-function boxKey(event) {
-  const { key } = event;
-  const command = event.ctrlKey || event.metaKey;
-  if (key === "Enter") return act(event, () => enterKey(command));
-  if (command || event.altKey || (event.shiftKey && key !== "?")) return;
-  if (key === "Escape") return act(event, escapeKey);
-  if (key === "?" && (isInGrid() || box.value === "")) {
-    return act(event, () => openKeys(byId("panel")));
-  }
-  if (key === "/" && box.value === "") return act(event, () => {});
-  if (!isInGrid()) {
-    if (key === "ArrowDown") act(event, enterGrid);
-    else if (key === "Backspace" && box.value === "" && state.like) act(event, stopLooking);
-    return;
-  }
-  if (key === " ") act(event, showPreview);
-  else if (/^(Arrow|Home$|End$)/.test(key)) act(event, () => moveInGrid(key));
-}
-
-function act(event, run) {
-  event.preventDefault();
-  run();
-}
-
-function enterKey(command) {
-  const hit = grid.activeHit;
-  if (!hit) return enterGrid();
-  if (command) launch(hit, api.reveal, text.revealing);
-  else launch(hit, api.open, text.opening);
-}
-
-function escapeKey() {
-  if (isInGrid()) leaveGrid();
-  else if (box.value) clearBox();
-  else if (state.like) stopLooking();
-}
+// --- mouse -----------------------------------------------------------------------------------
 
 function clearBox() {
   box.value = "";
@@ -401,8 +423,34 @@ function clicked(event) {
   const index = grid.indexAt(event.target);
   if (index < 0) return;
   grid.activate(index, { scroll: false });
+  box.focus({ preventScroll: true }); // where the keys are heard
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   showPreview();
+}
+
+function dragged(event) {
+  const hit = grid.hitAt(event.target);
+  if (hit && event.dataTransfer) dragPhoto(event.dataTransfer, hit);
+}
+
+// --- folders ----------------------------------------------------------------------------------
+
+function openLibrary() {
+  if (state.status) library.open(state.status);
+}
+
+async function tryAgain() {
+  const found = await attempt(api.retry());
+  if (found) toasts.say(text.triedAgain(found.files));
+}
+
+async function lookAgain() {
+  if (await attempt(api.rescan())) toasts.say(text.lookingAgain);
+}
+
+function forgetSoon(folder) {
+  const undo = forgetting.soon(folder.id);
+  toasts.undoable(text.forgotten(shown(folder.path)), undo);
 }
 
 // --- trouble ----------------------------------------------------------------------------------
@@ -420,29 +468,12 @@ async function attempt(call) {
 function failed(error) {
   if (error instanceof api.SignedOut) showSignIn();
   else if (error instanceof api.Unreachable) live.check();
-  else if (error instanceof api.Refused) toast(error.message || text.failed, { isTrouble: true });
+  else if (error instanceof api.Refused) toasts.trouble(error.message || text.failed);
   else throw error;
 }
 
-function toast(words, { isTrouble = false } = {}) {
-  const role = isTrouble ? "alert" : "status";
-  const note = make("p", { class: isTrouble ? "toast trouble" : "toast", role }, words);
-  // What is said about the preview must lie above it.
-  const place = preview.hit ? byId("preview") : byId("toasts");
-  place.querySelectorAll(":scope > .toast:not(.down)").forEach((old) => old.remove());
-  place.append(note);
-  setTimeout(() => note.remove(), isTrouble ? 3 * TOAST_MS : TOAST_MS);
-}
-
-function showDown() {
-  if (byId("toasts").querySelector(".down")) return;
-  byId("toasts").append(make("p", { class: "toast down", role: "status" }, text.down));
-}
-
 function showUp() {
-  const note = byId("toasts").querySelector(".down");
-  if (!note) return;
-  note.remove();
+  if (!toasts.hideDown()) return;
   if (isAnswered(typedQuery())) refreshSoon();
   else ask(); // what was typed meanwhile
 }
@@ -451,7 +482,7 @@ function showSignIn() {
   live.stop();
   setBusy(false);
   preview.close();
-  byId("toasts").replaceChildren();
+  toasts.clear();
   byId("results").hidden = byId("foot").hidden = true;
   if (!byId("signin").hidden) return;
   byId("signin").hidden = false;
@@ -489,7 +520,7 @@ async function begin() {
 /** The code in the address is used once, and must not stay in the history. */
 function takeCode() {
   const code = location.hash.startsWith("#code=") ? codeIn(location.hash) : null;
-  if (location.hash) history.replaceState(null, "", location.pathname);
+  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
   return code;
 }
 
@@ -505,29 +536,6 @@ let endWatcher;
 function watchEnd() {
   endWatcher.unobserve(byId("end"));
   endWatcher.observe(byId("end"));
-}
-
-function debounced(run, wait) {
-  let timer = 0;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(run, wait);
-  };
-}
-
-/** Run soon, but not again before `wait` has passed. */
-function throttled(run, wait) {
-  let timer = 0;
-  let last = -Infinity;
-  return () => {
-    if (timer) return;
-    const delay = Math.max(100, last + wait - performance.now());
-    timer = setTimeout(() => {
-      timer = 0;
-      last = performance.now();
-      run();
-    }, delay);
-  };
 }
 
 function dressPage() {
@@ -548,10 +556,25 @@ function listen() {
   box.addEventListener("click", leaveGrid);
   byId("clear").addEventListener("click", clearBox);
   byId("hint").addEventListener("click", () => openKeys(byId("panel")));
-  // A click on a photo leaves the caret where it is.
-  byId("grid").addEventListener("mousedown", (event) => event.preventDefault());
   byId("grid").addEventListener("click", clicked);
-  document.addEventListener("keydown", keydown);
+  byId("grid").addEventListener("dragstart", dragged);
+  listenToKeys(box, {
+    isElsewhere: () => document.querySelector("dialog[open]") || !byId("signin").hidden,
+    isInGrid,
+    isLooking: () => state.like !== null,
+    enterGrid,
+    leaveGrid,
+    move: moveInGrid,
+    preview: showPreview,
+    open: () => launch(grid.activeHit, api.open, text.opening),
+    reveal: () => launch(grid.activeHit, api.reveal, text.revealing),
+    like: () => lookLike(grid.activeHit),
+    copy: () => copy(grid.activeHit, copyPhoto),
+    copyPath: () => copy(grid.activeHit, copyPath),
+    clear: clearBox,
+    stopLooking,
+    help: () => openKeys(byId("panel")),
+  });
   window.addEventListener("hashchange", () => {
     const code = takeCode();
     if (code) enter(code);

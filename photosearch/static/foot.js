@@ -11,12 +11,12 @@ export class Foot {
   #words = make("span", { class: "words" });
   #toggle;
   #rejected;
-  #offline = make("span", { class: "trouble" });
+  #offline;
   #said = -Infinity;
   #wasWorking = false;
   #on;
 
-  /** `on`: {pause(), resume(), rejected(), privacy(), say(text)}. */
+  /** `on`: {pause(), resume(), rejected(), offline(), library(), privacy(), say(text)}. */
   constructor(root, on) {
     this.#on = on;
     this.#toggle = button(text.pause, () => (this.isPaused ? on.resume() : on.pause()), {
@@ -25,6 +25,11 @@ export class Foot {
       hasWords: false,
     });
     this.#rejected = button("", on.rejected, { className: "quiet trouble" });
+    this.#offline = button("", on.offline, { className: "quiet trouble" });
+    const library = button(text.library, on.library, {
+      className: "quiet",
+      leading: icon("settings"),
+    });
     const privacy = button(text.privacy, on.privacy, {
       className: "quiet",
       leading: icon("lock"),
@@ -32,7 +37,7 @@ export class Foot {
     root.append(
       make("span", { class: "indexing" }, this.#toggle, this.#progress, this.#words),
       make("span", { class: "troubles" }, this.#offline, this.#rejected),
-      privacy,
+      make("span", { class: "doors" }, library, privacy),
     );
   }
 
@@ -65,7 +70,6 @@ export class Foot {
     this.#rejected.replaceChildren(icon("warning"), text.rejected(failed));
     const away = libraries.filter((each) => each.offline).map((each) => shown(each.path));
     this.#offline.hidden = away.length === 0;
-    this.#offline.title = text.offlineRootsAdvice;
     if (away.length) this.#offline.replaceChildren(icon("drive"), text.offlineRoots(list(away)));
   }
 

@@ -3,7 +3,7 @@
 import { thumbnail } from "./api.js";
 import { icon, make } from "./dom.js";
 import { fileName } from "./paths.js";
-import { day, text } from "./strings.js";
+import { day, isRightToLeft, text } from "./strings.js";
 
 export const altOf = (hit) =>
   text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline);
@@ -36,7 +36,8 @@ export class Grid {
   get shape() {
     const cells = this.#matches.hidden ? this.#rest : this.#matches;
     const columns = getComputedStyle(cells).gridTemplateColumns.split(" ").length;
-    return { columns, first: this.#firstLess, total: this.hits.length };
+    const isMirrored = isRightToLeft;
+    return { columns, first: this.#firstLess, total: this.hits.length, isMirrored };
   }
 
   get #firstLess() {
@@ -74,6 +75,10 @@ export class Grid {
     this.#activated(cell?.id ?? null);
   }
 
+  hitAt(target) {
+    return this.hits[this.indexAt(target)] ?? null;
+  }
+
   indexAt(target) {
     const id = Number(target.closest?.(".cell")?.dataset.id);
     return this.hits.findIndex((hit) => hit.photo_id === id);
@@ -107,14 +112,21 @@ function fill(parent, cells) {
 }
 
 function newCell(hit) {
-  const image = make("img", { loading: "lazy", decoding: "async" });
+  const image = make("img", { loading: "lazy", decoding: "async", draggable: "false" });
   const cell = make(
     "div",
-    { class: "cell", role: "option", id: `photo-${hit.photo_id}`, "aria-selected": "false" },
+    {
+      class: "cell",
+      role: "option",
+      id: `photo-${hit.photo_id}`,
+      "aria-selected": "false",
+      draggable: "true",
+    },
     image,
     make("span", { class: "caption", "aria-hidden": "true" }, make("b"), make("span")),
   );
   cell.dataset.id = hit.photo_id;
+  if (hit.colour) cell.style.backgroundColor = hit.colour; // until the photo is there
   image.addEventListener("load", () => cell.classList.add("loaded"));
   image.addEventListener("error", () => cell.classList.add("broken"));
   image.src = thumbnail(hit.photo_id);

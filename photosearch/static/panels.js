@@ -4,6 +4,8 @@ import { button, icon, make } from "./dom.js";
 import { shown } from "./paths.js";
 import { text } from "./strings.js";
 
+const MAX_LISTED = 200;
+
 /** Fill a dialog and open it. Escape, the cross and a click beside it close it. */
 export function openPanel(dialog, title, ...content) {
   const cross = button(text.close, () => dialog.close(), {
@@ -16,9 +18,14 @@ export function openPanel(dialog, title, ...content) {
   dialog.replaceChildren(
     make("div", { class: "sheet" }, make("div", { class: "sheethead" }, heading, cross), ...content),
   );
-  dialog.onclick = (event) => event.target === dialog && dialog.close();
+  dialog.onclick = (event) => {
+    if (event.target === dialog) dialog.close(); // an answer of false would undo every click in it
+  };
   if (!dialog.open) dialog.showModal();
 }
+
+const fact = (name, value) => make("div", {}, make("dt", {}, name), make("dd", {}, value));
+export const facts = (...rows) => make("dl", { class: "facts" }, ...rows.map((row) => fact(...row)));
 
 export function openKeys(dialog) {
   const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
@@ -27,34 +34,75 @@ export function openKeys(dialog) {
   const rows = text.keys.map(([names, does]) =>
     make("div", {}, make("dt", {}, ...keys(names)), make("dd", {}, does)),
   );
-  openPanel(dialog, text.keysTitle, make("dl", { class: "keys" }, ...rows));
+  const list = make("dl", { class: "keys" }, ...rows);
+  openPanel(dialog, text.keysTitle, list, make("p", {}, text.dragHint));
 }
 
-export function openRejected(dialog, files) {
-  const rows = files.map(({ path, reason }) =>
-    make("li", {}, make("b", {}, shown(path)), make("span", {}, reason)),
+/** `tryAgain()` is the one thing to do about them. */
+export function openRejected(dialog, files, tryAgain) {
+  const rows = files
+    .slice(0, MAX_LISTED)
+    .map(({ path, reason }) =>
+      make("li", {}, make("b", {}, shown(path)), make("span", {}, reason)),
+    );
+  const more = files.length - rows.length;
+  openPanel(
+    dialog,
+    text.rejectedTitle,
+    make("p", {}, text.rejectedAdvice),
+    make("ul", { class: "files" }, ...rows),
+    ...(more > 0 ? [make("p", {}, text.rejectedMore(more))] : []),
+    doing(dialog, text.tryAgain, tryAgain),
   );
-  const advice = make("p", {}, text.rejectedAdvice);
-  openPanel(dialog, text.rejectedTitle, advice, make("ul", { class: "files" }, ...rows));
 }
 
-export function openPrivacy(dialog, status) {
-  const folders = status.libraries.map(({ path, offline }) =>
-    make("li", {}, make("b", {}, shown(path)), offline ? make("span", {}, text.folderOffline) : null),
+/** Folders that are away. `lookAgain()` is the one thing to do about them. */
+export function openOffline(dialog, libraries, lookAgain) {
+  const rows = libraries
+    .filter((each) => each.offline)
+    .map(({ path }) => make("li", {}, make("b", {}, shown(path))));
+  openPanel(
+    dialog,
+    text.offlineTitle,
+    make("p", {}, text.offlineRootsAdvice),
+    make("ul", { class: "files" }, ...rows),
+    doing(dialog, text.lookAgain, lookAgain),
   );
-  const fact = (name, value) => make("div", {}, make("dt", {}, name), make("dd", {}, value));
+}
+
+/** The button that ends a panel by doing something. */
+function doing(dialog, label, run) {
+  const act = button(label, () => {
+    dialog.close();
+    run();
+  }, { className: "primary" });
+  return make("div", { class: "deeds" }, act);
+}
+
+/** What leaves this computer: numbers, not promises. */
+export function openPrivacy(dialog, counted, model) {
+  const told = (value) => (value === null ? text.notTold : String(value));
+  const outside = (counted.open_outside ?? 0) + counted.attempts_outside;
   openPanel(
     dialog,
     text.privacyTitle,
     make("p", {}, text.privacyAdvice),
-    make("h3", {}, text.folders),
-    make("ul", { class: "files" }, ...folders),
-    make(
-      "dl",
-      { class: "facts" },
-      fact(text.indexSize, text.megabytes(status.library_bytes + status.thumbnail_bytes)),
-      fact(text.model, status.bundle),
+    facts(
+      [text.openOutside, told(counted.open_outside)],
+      [text.attemptsOutside(text.sinceStart(counted.seconds)), String(counted.attempts_outside)],
+      [text.listeningOutside, told(counted.listening_outside)],
+      ...(outside === 0 ? [[text.bytesSent, "0"]] : []),
     ),
+    make("h3", {}, text.kept),
+    facts(
+      [text.indexSize, text.megabytes(counted.library_bytes)],
+      [text.thumbnailSize, text.megabytes(counted.thumbnail_bytes)],
+      [text.logSize, text.megabytes(counted.log_bytes)],
+      [text.home, make("span", { class: "path" }, shown(counted.home))],
+      [text.model, make("span", { class: "path" }, model)],
+    ),
+    make("p", {}, text.deleteAdvice),
+    make("p", {}, make("code", {}, text.deleteCommand)),
   );
 }
 

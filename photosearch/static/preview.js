@@ -4,7 +4,7 @@ import { picture, thumbnail } from "./api.js";
 import { button, icon, make } from "./dom.js";
 import { altOf } from "./grid.js";
 import { fileName, folderName } from "./paths.js";
-import { moment, text } from "./strings.js";
+import { isRightToLeft, moment, text } from "./strings.js";
 
 // Holding an arrow key must not make the daemon decode every photo passed on the way.
 const LARGE_AFTER_MS = 120;
@@ -18,12 +18,14 @@ export class Preview {
   #stage = make("div", { class: "stage", tabindex: "-1" }, this.#frame);
   #name = make("h2");
   #facts = make("p", { class: "facts" });
+  #why = make("ul", { class: "why", "aria-label": text.why });
   #folder = make("p", { class: "folder" });
   #previous;
   #next;
   hit = null; // the photo shown; null: closed
 
-  /** `on`: {move(step), open(hit), reveal(hit), like(hit), closed(), keys()}. */
+  /** `on`: {move(step), open(hit), reveal(hit), copy(hit), copyPath(hit), like(hit), closed(),
+   * keys()}. */
   constructor(dialog, on) {
     this.#dialog = dialog;
     this.#on = on;
@@ -41,8 +43,9 @@ export class Preview {
     return make(
       "div",
       { class: "previewbar" },
-      make("div", { class: "about" }, this.#name, this.#facts, this.#folder),
+      make("div", { class: "about" }, this.#name, this.#facts, this.#folder, this.#why),
       act(text.moreLikeThis, "like", () => this.#on.like(this.hit)),
+      act(text.copy, "copy", () => this.#on.copy(this.hit)),
       act(text.open, "open", () => this.#on.open(this.hit)),
       act(text.reveal, "folder", () => this.#on.reveal(this.hit)),
       button(text.close, () => this.close(), {
@@ -70,11 +73,12 @@ export class Preview {
       moment(hit.taken),
       text.pixels(hit.width_px, hit.height_px),
       hit.offline ? text.offline : "",
-      ...hit.why,
     ]
       .filter(Boolean)
       .join("  ·  ");
     this.#folder.textContent = folderName(hit.path);
+    this.#why.replaceChildren(...hit.why.map((reason) => make("li", {}, reason)));
+    this.#why.hidden = hit.why.length === 0;
     this.#previous.disabled = isFirst;
     this.#next.disabled = isLast;
     if (changed) this.#load(hit);
@@ -108,17 +112,25 @@ export class Preview {
 
   #keydown(event) {
     const onButton = event.target.closest("button") !== null;
+    const command = event.ctrlKey || event.metaKey;
+    if (command && event.key.toLowerCase() === "c" && !String(getSelection())) {
+      event.preventDefault();
+      return event.shiftKey ? this.#on.copyPath(this.hit) : this.#on.copy(this.hit);
+    }
     if ((event.key === "Enter" || event.key === " ") && onButton) return;
     const run = {
-      ArrowLeft: () => this.#on.move(-1),
-      ArrowRight: () => this.#on.move(1),
+      ArrowLeft: () => this.#on.move(isRightToLeft ? 1 : -1),
+      ArrowRight: () => this.#on.move(isRightToLeft ? -1 : 1),
       ArrowUp: () => this.#on.move("ArrowUp"),
       ArrowDown: () => this.#on.move("ArrowDown"),
       Home: () => this.#on.move("Home"),
       End: () => this.#on.move("End"),
       " ": () => this.close(),
-      Enter: () =>
-        event.ctrlKey || event.metaKey ? this.#on.reveal(this.hit) : this.#on.open(this.hit),
+      Enter: () => {
+        if (event.shiftKey) this.#on.like(this.hit);
+        else if (command) this.#on.reveal(this.hit);
+        else this.#on.open(this.hit);
+      },
       "?": () => this.#on.keys(),
     }[event.key];
     if (!run || (event.repeat && !event.key.startsWith("Arrow"))) return;

@@ -2,9 +2,10 @@
 
 /**
  * The grid has two parts of `columns` columns: photos 0..first-1, then first..total-1, each
- * part beginning a new row. Returns the next photo, or -1 for out of the top of the grid.
+ * part beginning a new row; mirrored, rows run from right to left. Returns the next photo, or -1 for out of the top of the grid.
  */
-export function walk(key, at, { columns, first, total }) {
+export function walk(key, at, { columns, first, total, isMirrored = false }) {
+  if (isMirrored) key = { ArrowLeft: "ArrowRight", ArrowRight: "ArrowLeft" }[key] ?? key;
   if (key === "Home") return 0;
   if (key === "End") return total - 1;
   if (key === "ArrowLeft") return Math.max(at - 1, 0);

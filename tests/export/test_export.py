@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,6 @@ pytest.importorskip("onnxscript", reason="onnxscript is in the [export] extra")
 pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
 from export.__main__ import captions_of, check_targets, main  # noqa: E402
-from export.bundle import ExportError, staging  # noqa: E402
-from export.manifest import list_files  # noqa: E402
 from export.parity import (  # noqa: E402
     MAX_R1_LOST,
     HeldOut,
@@ -25,13 +24,16 @@ from export.parity import (  # noqa: E402
     require_recall,
 )
 from export.quantize import quantise  # noqa: E402
+from export.querybank import bank_texts  # noqa: E402
 from export.source import from_checkpoint, space_of  # noqa: E402
+from export.tails import image_tail, text_tail  # noqa: E402
 from export.towers import Lowered  # noqa: E402
 from models.checkpoint import Checkpoint, EagerEncoder, build, save_checkpoint  # noqa: E402
 from models.recipes import Recipe  # noqa: E402
 from photosearch.bundle import load_background, open_bundle, verify_files  # noqa: E402
+from photosearch.bundles import list_files, staging  # noqa: E402
 from photosearch.encoder import open_encoder  # noqa: E402
-from photosearch.errors import PhotosearchError, UsageError  # noqa: E402
+from photosearch.errors import BundleError, PhotosearchError, UsageError  # noqa: E402
 from photosearch.verify import verify  # noqa: E402
 
 
@@ -61,7 +63,13 @@ def test_the_bundle_opens_and_verifies(bundle: Path, checkpoint: Checkpoint) -> 
     assert checkpoint.background is not None
     cosines = (background.vectors * checkpoint.background.numpy()).sum(axis=1)
     assert cosines.min() > 0.999
-    assert background.cutoff_z == checkpoint.recipe.cutoff_z
+    assert opened.tails == {"text": background.text, "image": background.image}
+    vectors = checkpoint.background.numpy()
+    assert background.image == image_tail(vectors)
+    texts = EagerEncoder(checkpoint).texts(bank_texts())
+    measured = text_tail(texts, vectors)
+    for found, wanted in zip(astuple(background.text), astuple(measured), strict=True):
+        assert found == pytest.approx(wanted, abs=2e-3)  # batches of texts round otherwise
 
 
 def test_the_shipped_files_embed_as_eager_pytorch_does(
@@ -130,7 +138,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "keep.txt").write_text("mine")
-    with pytest.raises(ExportError, match="exists already"), staging(tmp_path):
+    with pytest.raises(BundleError, match="exists already"), staging(tmp_path):
         pass
     assert (tmp_path / "keep.txt").read_text() == "mine"
 

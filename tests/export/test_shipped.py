@@ -59,7 +59,9 @@ def test_its_background_is_varied(bundle: Bundle) -> None:
     assert background is not None
     assert background.vectors.shape == (1024, bundle.dim)
     assert len(np.unique(background.vectors.round(3), axis=0)) > 1000
-    assert 1.0 <= background.cutoff_z <= 3.0
+    for tail in (background.text, background.image):
+        assert 0 < tail.floor < 0.2
+        assert 0 < tail.slope < 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ from photosearch.types import Root
 
 if TYPE_CHECKING:
     from desk import Desk
+    from pages import Daemon as PageDaemon
+    from pages import Opener
+    from playwright.sync_api import Browser
 
 
 def picture(seed: int, *, width: int = 64, height: int = 48) -> Image.Image:
@@ -120,3 +123,48 @@ def desk(bench: Bench, tmp_path: Path) -> Iterator[Desk]:
     )
     yield Desk(made, TestClient(create_app(made, PORT), base_url=BASE), bench)
     made._previews.close()
+
+
+# --- for the tests of the page: see pages.py --------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import toy
+
+    made: Path = toy.make_toy_bundle(tmp_path_factory.mktemp("bundle"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory, toy_bundle: Path) -> Iterator[PageDaemon]:
+    """One for all tests of the page: they leave its photos as they found them."""
+    import pages
+
+    disk = tmp_path_factory.mktemp("photos")
+    pages.write_library(disk)
+    running = pages.start_daemon(tmp_path_factory.mktemp("home"), disk, bundle=toy_bundle)
+    try:
+        running.wait_until_indexed(pages.REDS + pages.GREENS)
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for each file of tests: where playwright runs, no other event loop may."""
+    import pages
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tool:
+        launched = tool.chromium.launch(executable_path=pages.CHROMIUM, args=pages.ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, daemon: PageDaemon) -> Iterator[Opener]:
+    import pages
+
+    yield from pages.opening(browser, daemon)

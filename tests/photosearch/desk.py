@@ -54,7 +54,7 @@ def fake_bundle(tmp_path: Path, bench: Bench) -> Bundle:
         text={},
         golden=None,
         background=None,
-        cutoff_z=0.0,
+        tails={},
         files=(),
         targets={},
         description={},

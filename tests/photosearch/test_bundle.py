@@ -49,7 +49,10 @@ def made(tmp_path: Path) -> Path:
         "text": {"tokenizer": "wordpiece", "vocabulary": "vocab.txt", "context_length": 16},
         "files": files,
         "golden": "golden.json",
-        "background": {"file": "background.npy", "cutoff_z": 2.5},
+        "background": {
+            "file": "background.npy",
+            "text": {"floor": 0.05, "start": 0.5, "slope": 0.25},
+        },
         "targets": {"onnx": {"image": "image.onnx", "text": "text.onnx"}},
         "description": {},
     }

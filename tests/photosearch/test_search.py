@@ -10,18 +10,25 @@ import numpy as np
 import pytest
 from conftest import Bench, jpeg
 
-from photosearch.bundle import Background
+from photosearch.bundle import Background, Tail
 from photosearch.library import Changes, Embedded
 from photosearch.query import Query, parse
+from photosearch.relevance import BY_EYE
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.search import Results, Search, turned_away
 from photosearch.store.connection import open_writer, transaction
-from photosearch.types import Matrix, Stamp
+from photosearch.types import Matrix, Stamp, Vector
 
 
 def unit(rows: Matrix) -> Matrix:
     found: Matrix = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return found
+
+
+def flat(rows: Matrix, height: float) -> Background:
+    """Relevant from so many spreads above the rows' level, however large the library is."""
+    tail = Tail(floor=0.0, start=height, slope=0.0)
+    return Background(rows, tail, tail)
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def test_pages_join_to_the_whole(filled: Bench) -> None:
 
 def test_the_cut_hides_what_scores_like_the_background(filled: Bench) -> None:
     rng = np.random.default_rng(0)
-    background = Background(unit(rng.standard_normal((500, 16)).astype(np.float32)), 1.0)
+    background = flat(unit(rng.standard_normal((500, 16)).astype(np.float32)), 1.0)
     search = search_of(filled, background)
     shown = search.run(Query("a dog"), k=30)
     everything = search.run(Query("a dog"), k=30, show_all=True)
@@ -71,20 +78,43 @@ def test_the_cut_hides_what_scores_like_the_background(filled: Bench) -> None:
     ]
     unlike = np.repeat(filled.encoder.texts(["a dog"]), 500, axis=0)
     unlike[::2] *= 0.9  # a background that resembles the query more than any photo does
-    assert search_of(filled, Background(unlike, 1.0)).run(Query("a dog"), k=5).hits == ()
+    assert search_of(filled, flat(unlike, 1.0)).run(Query("a dog"), k=5).hits == ()
 
 
-def test_the_cut_is_the_backgrounds_where_the_best_stands_out_and_near_the_best_elsewhere(
-    filled: Bench,
+def test_words_and_photos_are_cut_by_their_own_measure_and_by_how_many_may_answer(
+    album: Bench,
 ) -> None:
     rows = unit(np.random.default_rng(0).standard_normal((500, 16)).astype(np.float32))
-    search = search_of(filled, Background(rows, 2.0))
-    vector = filled.encoder.texts(["a dog"])[0]
-    scores = rows @ vector
-    level, spread = float(scores.mean()), float(scores.std())
-    for best, wanted in ((5.0, 2.0), (2.0, 2.0), (1.9, 1.65), (1.1, 1.0), (0.5, 1.0)):
-        found = search.cutoff(vector, best=level + best * spread)
-        assert found == pytest.approx(level + wanted * spread, abs=1e-5), best
+    text, image = Tail(0.1, 0.2, 0.1), Tail(0.0, 0.5, 0.3)
+    background = Background(rows, text, image)
+    search = search_of(album, background)
+
+    def wanted(vector: Vector, tail: Tail, photos: float) -> list[float]:
+        scores = rows @ vector
+        spread = float(scores.std()) + tail.floor
+        photos *= photos / BY_EYE
+        heights = (tail.start + tail.slope * np.log(max(1, n)) for n in (photos, photos))
+        return [float(scores.mean()) + spread * height for height in heights]
+
+    words = album.encoder.texts(["a dog"])[0]
+    found = search.run(Query("a dog"), k=30, show_all=True)
+    best = found.hits[0].score
+    assert found.cutoff is not None
+    present, shown = wanted(words, text, 30)
+    assert found.cutoff == pytest.approx(shown if best >= present else present, abs=1e-5)
+    few = ask("a dog in:trips 2018", album, background, show_all=True)
+    assert few.cutoff is not None
+    assert len(few.hits) == 5
+    present, shown = wanted(words, text, 5)
+    assert few.cutoff == pytest.approx(shown if few.hits[0].score >= present else present, abs=1e-5)
+    photo_id = found.hits[0].photo_id
+    vector = album.library.index.exact.vector(photo_id)
+    assert vector is not None
+    like = search.run(Query(like_photo_id=photo_id), k=30, show_all=True)
+    present, shown = wanted(vector, image, 30)
+    assert like.cutoff == pytest.approx(
+        shown if like.hits[0].score >= present else present, abs=1e-5
+    )
 
 
 def test_more_like_a_photo_leaves_that_photo_out(filled: Bench) -> None:
@@ -166,7 +196,7 @@ def album(bench: Bench) -> Bench:
 
 def flat_background(dim: int = 16) -> Background:
     rows = np.random.default_rng(0).standard_normal((500, dim)).astype(np.float32)
-    return Background(unit(rows), 1.0)
+    return flat(unit(rows), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +372,7 @@ def test_only_negatives_leave_out_what_clearly_shows_them(album: Bench) -> None:
     less = album.encoder.texts(["photo"])[0]
     ids, rows = album.library.index.exact.snapshot()
     cosines = background.vectors @ less
-    clear = cosines.mean() + background.cutoff_z * cosines.std()
+    clear = cosines.mean() + background.text.start * cosines.std()
     wanted = set(ids[rows @ less < clear].tolist())
     found = ask("-photo", album, background)
     assert {hit.photo_id for hit in found.hits} == wanted

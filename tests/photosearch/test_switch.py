@@ -7,9 +7,12 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,16 @@ from conftest import Bench, jpeg, make_ingest, open_fake_library
 from desk import fake_bundle
 from toy import make_toy_bundle, painted
 
-from photosearch.bundle import Bundle
+from photosearch.bundle import Bundle, open_bundle
 from photosearch.cli import main
+from photosearch.daemon import Daemon
 from photosearch.decode import DecodePool
+from photosearch.encoder import open_encoder
+from photosearch.errors import BundleError
+from photosearch.home import Home
 from photosearch.library import Changes, Embedded, Library
 from photosearch.runtimes.fake import FakeEncoder
+from photosearch.settings import Settings
 from photosearch.store.connection import problems
 from photosearch.switch import Plan, Switch, plan
 from photosearch.types import Stamp, Vector
@@ -396,3 +404,145 @@ def test_use_of_what_is_not_there_or_damaged_changes_nothing(
     assert code == 3
     assert "damaged (text.onnx" in said
     assert not (home / "chosen-bundle").exists()
+
+
+@dataclass
+class Moving:
+    """A running daemon between two bundles."""
+
+    daemon: Daemon
+    home: Path
+
+    def best(self, text: str) -> str:
+        reply = self.daemon.search(q=text, k=3, offset=0, show_all=True, like=None)
+        return Path(reply.hits[0].path).name
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Poll; whatever happens meanwhile, a search finds the right photo."""
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert self.best("red") == "red.jpg"
+            assert time.monotonic() < deadline, self.daemon.bundles.reply()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Iterator[Moving]:
+    disk, place = tmp_path / "photos", Home(tmp_path / "home")
+    disk.mkdir()
+    for colour in ("red", "green", "blue"):
+        (disk / f"{colour}.jpg").write_bytes(painted(colour))
+    one = open_bundle(make_toy_bundle(place.bundles, name="one"))
+    make_toy_bundle(place.bundles, name="two", space="toy-turned")
+    make_toy_bundle(place.bundles, name="twin")
+    library = Library(place.library, space=one.space, dim=one.dim, bundle=one.name)
+    library.add_root(str(disk))
+    daemon = Daemon(
+        place,
+        Settings(),
+        one,
+        open_encoder(one, threads=1),
+        library,
+        bundle_folders=(place.bundles,),
+    )
+    daemon.bundles.begin(None)
+    daemon.start()
+    made = Moving(daemon, place.directory)
+    try:
+        deadline = time.monotonic() + 60
+        while len(library.index) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield made
+    finally:
+        daemon.stop()
+
+
+def test_a_running_daemon_moves_and_answers_meanwhile(moving: Moving) -> None:
+    daemon = moving.daemon
+    daemon.indexer.pause()  # so that the middle of it can be looked at
+    reply = daemon.bundles.use("two")
+    assert reply.answering == "one"
+    assert reply.moving is not None
+    assert (reply.moving.bundle, reply.moving.to_do) == ("two", 3)
+    assert {bundle.name for bundle in reply.bundles} == {"one", "two", "twin"}
+    assert daemon.status().moving == reply.moving
+    assert moving.best("blue") == "blue.jpg"
+    daemon.bundles.use("one")  # changed our mind
+    assert daemon.bundles.moving() is None
+    assert spaces(daemon.library) == {"toy-colours": 3}
+    daemon.bundles.use("two")
+    daemon.indexer.resume()
+    moving.until(lambda: daemon.bundle.name == "two")
+    assert spaces(daemon.library) == {"toy-turned": 3}
+    assert (daemon.library.space, daemon.bundles.moving()) == ("toy-turned", None)
+    assert [moving.best(colour) for colour in ("red", "green", "blue")] == [
+        "red.jpg",
+        "green.jpg",
+        "blue.jpg",
+    ]
+    new = moving.home.parent / "photos" / "yellow.jpg"
+    new.write_bytes(painted("yellow"))  # what comes after is embedded by the new bundle
+    moving.until(lambda: len(daemon.library.index) == 4)
+    assert moving.best("yellow") == "yellow.jpg"
+
+
+def test_another_bundle_of_the_same_space_answers_at_once(moving: Moving) -> None:
+    reply = moving.daemon.bundles.use("twin")
+    assert (reply.answering, reply.moving) == ("twin", None)
+    assert moving.best("green") == "green.jpg"
+
+
+def test_a_bundle_that_is_not_there_changes_nothing(moving: Moving) -> None:
+    with pytest.raises(BundleError, match="no bundle named none"):
+        moving.daemon.bundles.use("none")
+    (moving.home / "bundles" / "two" / "image.onnx").write_bytes(b"cut")
+    with pytest.raises(BundleError, match="damaged"):
+        moving.daemon.bundles.use("two")
+    assert moving.daemon.bundle.name == "one"
+    assert not (moving.home / "chosen-bundle").exists()
+
+
+@posix
+@pytest.mark.slow
+def test_the_program_killed_in_the_middle_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`index` moving to another bundle, killed by the system, started again."""
+    home, disk = tmp_path / "home", tmp_path / "photos"
+    disk.mkdir()
+    for number in range(120):
+        (disk / f"{number}.jpg").write_bytes(painted("red" if number % 2 else "blue", seed=number))
+    make_toy_bundle(home / "bundles", name="one")
+    make_toy_bundle(home / "bundles", name="two", space="toy-turned")
+    run(home, capsys, "bundle", "use", "one")
+    assert run(home, capsys, "index", "--library", str(disk))[0] == 0
+    run(home, capsys, "bundle", "use", "two")
+    checkout = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "photosearch", "--home", str(home), "index"]
+    child = subprocess.Popen(command, cwd=checkout, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while vectors_of(home, "toy-turned") < 16 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    assert vectors_of(home, "toy-turned") >= 16
+    found = status(home, capsys)
+    if found["bundle"] == "one":  # else it was quicker than the kill
+        assert found["searchable"] == 120
+        assert vectors_of(home, "toy-colours") == 120
+    assert run(home, capsys, "search", "red")[0] == 0
+    assert run(home, capsys, "index")[0] == 0
+    assert status(home, capsys)["bundle"] == "two"
+    assert (vectors_of(home, "toy-turned"), vectors_of(home, "toy-colours")) == (120, 0)
+
+
+def vectors_of(home: Path, space: str) -> int:
+    db = sqlite3.connect(f"{(home / 'library.db').as_uri()}?mode=ro", uri=True, timeout=10)
+    try:
+        row = db.execute(
+            "SELECT count(*) FROM embeddings e JOIN spaces s ON s.id = e.space_id WHERE name = ?",
+            (space,),
+        ).fetchone()
+        return int(row[0])
+    finally:
+        db.close()

@@ -61,7 +61,11 @@ def make_toy_bundle(folder: Path, *, name: str = "toy", space: str = "toy-colour
         "text": {"tokenizer": "wordpiece", "vocabulary": "vocab.txt", "context_length": 16},
         "files": files,
         "golden": "golden.json",
-        "background": {"file": "background.npy", "cutoff_z": 0.8},
+        "background": {
+            "file": "background.npy",
+            "text": {"floor": 0.0, "start": 0.8, "slope": 0.0},
+            "image": {"floor": 0.0, "start": 0.8, "slope": 0.0},
+        },
         "targets": {"onnx": {"image": "image.onnx", "text": "text.onnx"}},
         "description": {"licence": "made by the tests"},
     }

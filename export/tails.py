@@ -1,0 +1,58 @@
+"""How high the best of N arbitrary photos scores, measured for a bundle (docs/relevance.md).
+
+Queries are the texts of querybank.py, and the background photos themselves; the
+library is a random part of the background. Most of what the bank names is not in
+it, some is: the median over the bank is hardly moved by those, a mean would be.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from photosearch.bundle import Tail
+from photosearch.types import Matrix
+
+FLOOR_SHARE: Final = 0.5  # of the median spread: what a query's own spread is steadied by
+SMALLEST: Final = 32  # photos of the smallest library that is measured
+DRAWS: Final = 4  # libraries of each size
+SAME_PHOTO: Final = 0.999  # cosine from which a photo is the query itself, or a copy
+SEED: Final = 0
+
+
+def text_tail(texts: Matrix, background: Matrix) -> Tail:
+    """texts (Q, D) and background (N, D), unit rows."""
+    return _tail(texts @ background.T)
+
+
+def image_tail(background: Matrix) -> Tail:
+    """Each background photo as a query for the others."""
+    scores = background @ background.T
+    scores[scores > SAME_PHOTO] = np.nan
+    return _tail(scores)
+
+
+def _tail(scores: Matrix) -> Tail:
+    """scores (Q, N) of queries with background photos; NaN where there is none."""
+    level, spread = np.nanmean(scores, axis=1), np.nanstd(scores, axis=1)
+    floor = FLOOR_SHARE * float(np.median(spread))
+    told = (scores - level[:, None]) / (spread + floor)[:, None]
+    rng = np.random.default_rng(SEED)
+    photos = scores.shape[1]
+    sizes = [2**power for power in range(5, 20) if SMALLEST <= 2**power <= photos]
+    if len(sizes) < 2:
+        sizes = [max(1, photos // 2), photos]  # tests' backgrounds are small
+    medians = [
+        np.mean(
+            [
+                np.median(np.nanmax(told[:, rng.permutation(photos)[:size]], axis=1))
+                for _ in range(DRAWS)
+            ]
+        )
+        for size in sizes
+    ]
+    slope, start = np.polyfit(np.log(sizes), medians, 1)
+    return Tail(
+        floor=round(floor, 5), start=round(float(start), 4), slope=round(max(float(slope), 0.0), 4)
+    )

@@ -1,0 +1,72 @@
+"""uvicorn's HTTP protocol, with an end to its patience.
+
+By itself it waits for ever for the rest of a request, and for a reader to read.
+A program that opens a hundred connections and says nothing would keep the search
+bar out. Here a request must be whole, and an answer must move, within a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_SECONDS: Final = 15.0  # from a request's first byte, or the connection's begin, to its end
+STALLED_SECONDS: Final = 60.0  # for the reader to take the next 48 KB of an answer
+
+
+class PatientProtocol(H11Protocol):
+    """One connection."""
+
+    _receiving: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            self._expect_request()
+        else:
+            self._stop_expecting()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._sending is None:
+            self._sending = self.loop.call_later(STALLED_SECONDS, self._give_up)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_expecting()
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        """The clock runs from a request's beginning: more of it does not set it back."""
+        if self._receiving is None:
+            self._receiving = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+
+    def _stop_expecting(self) -> None:
+        _cancel(self._receiving)
+        self._receiving = None
+
+    def _stop_waiting(self) -> None:
+        _cancel(self._sending)
+        self._sending = None
+
+    def _give_up(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abort()  # close() would wait for the reader
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

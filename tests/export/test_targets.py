@@ -1,0 +1,285 @@
+"""Every target, every runtime: the same students, the same answers, or a refusal by name.
+
+Lowering takes the better part of a minute of processor time for even a tiny
+student, so what lowers is marked slow; the fast tests run on parts of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
+pytest.importorskip("onnx", reason="onnx is in the [export] extra")
+pytest.importorskip("executorch", reason="executorch is in the [export] extra")
+pytest.importorskip("coremltools", reason="coremltools is in the [export] extra")
+
+from phone import Phone, split_words  # noqa: E402
+from torch import nn  # noqa: E402
+
+from export import to_coreml  # noqa: E402
+from export.bundle import Progress, Wanted, export_bundle  # noqa: E402
+from export.chatter import quiet  # noqa: E402
+from export.mil import Package, UnknownOperation  # noqa: E402
+from export.source import from_checkpoint  # noqa: E402
+from export.towers import Towers, tables_as  # noqa: E402
+from models.checkpoint import Checkpoint  # noqa: E402
+from photosearch.bundle import open_bundle  # noqa: E402
+from photosearch.encoder import RUNTIMES, Encoder, open_encoder  # noqa: E402
+from photosearch.errors import BundleError, PhotosearchError  # noqa: E402
+from photosearch.flat import write_flat  # noqa: E402
+from photosearch.runtimes.coreml import CoremlEncoder  # noqa: E402
+from photosearch.tokenizer import WordPieceTokenizer  # noqa: E402
+from photosearch.types import Preprocess  # noqa: E402
+from photosearch.verify import verify, why_not  # noqa: E402
+
+SILENT = Progress(silent=True)
+TEXTS = ["a dog", "a long text about many things, one after another, and then some more", "", "猫"]
+
+
+# --- the interpreter ------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """A convolution with odd padding, a norm, a mean: what an axis mixed up would show in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2, bias=True)
+        self.linear = nn.Linear(4, 5)
+
+    def forward(self, x: Any) -> Any:
+        x = nn.functional.relu6(self.conv(nn.functional.pad(x, (0, 1, 0, 1))))
+        y = self.linear(x.mean(dim=(2, 3))).softmax(dim=1)
+        return y / y.norm(dim=-1, keepdim=True)
+
+
+def small_package(folder: Path, how: Preprocess, precision: str = "fp32") -> tuple[Towers, Package]:
+    torch.manual_seed(0)
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], context_length=4)
+    towers = Towers(Small().eval(), nn.Identity(), how, tokenizer, 5)
+    with quiet():
+        to_coreml._write_image(towers, folder / "Image.mlpackage", precision)
+        return towers, Package(folder / "Image.mlpackage")
+
+
+@pytest.mark.parametrize("std", [(0.5, 0.5, 0.5), (0.2, 0.4, 0.8)])
+def test_a_package_takes_the_photo_itself(tmp_path: Path, std: tuple[float, float, float]) -> None:
+    """Mean and deviation are in the program: it is given values 0..255."""
+    how = Preprocess(16, (0.4, 0.5, 0.6), std, "squash")
+    towers, package = small_package(tmp_path, how)
+    to_coreml.require_image_input(package, how)
+    photo = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    found = package.run(photo.transpose(2, 0, 1)[None])
+    assert np.abs(found - towers.images(photo[None])).max() < 1e-5
+    with pytest.raises(PhotosearchError, match="needs RGB, 32"):
+        to_coreml.require_image_input(package, replace(how, side_px=32))
+
+
+def test_the_interpreter_sees_a_weight_that_differs(tmp_path: Path) -> None:
+    how = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
+    towers, package = small_package(tmp_path, how)
+    photo = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    assert isinstance(towers.image, Small)
+    with torch.no_grad():
+        towers.image.conv.weight[0, 0, 0, 0] += 1.0
+    found = package.run(photo.transpose(2, 0, 1)[None])
+    assert np.abs(found - towers.images(photo[None])).max() > 1e-3
+
+
+def test_an_operation_that_is_not_known_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
+    _, package = small_package(tmp_path, how)
+    monkeypatch.delitem(__import__("export.mil", fromlist=["mil"]).OPERATIONS, "softmax")
+    with pytest.raises(UnknownOperation, match="softmax"):
+        package.run(np.zeros((1, 3, 16, 16), np.uint8))
+
+
+# --- runtimes that are not there ------------------------------------------------------------------
+
+
+def test_a_bundle_without_a_target_says_which_it_has(toy_bundle: Path) -> None:
+    bundle = open_bundle(toy_bundle)
+    for runtime in ("executorch", "coreml"):
+        with pytest.raises(BundleError, match=f"no encoders for {runtime}, only for: onnx"):
+            open_encoder(bundle, runtime=runtime)
+    with pytest.raises(BundleError, match="no runtime named tensorrt; known: onnx, executorch"):
+        open_encoder(bundle, runtime="tensorrt")
+
+
+def test_a_runtime_that_cannot_run_here_is_skipped_by_name() -> None:
+    assert why_not("onnx") is None
+    assert why_not("executorch-vulkan") == "only phones run it"
+    assert why_not("coreml") in (None, "only Macs and phones run it")
+
+
+def test_word_tables_come_back_after_export(checkpoint: Checkpoint) -> None:
+    towers = from_checkpoint(checkpoint).towers
+    before = towers.texts(["a dog"])
+    for precision in ("int8", "fp32"):
+        with tables_as(towers.text, precision):
+            assert float((towers.texts(["a dog"]) * before).sum()) > 0.999
+        np.testing.assert_array_equal(towers.texts(["a dog"]), before)
+
+
+def test_a_phone_splits_words_as_the_tokenizer_does() -> None:
+    from photosearch.tokenizer import words_of
+
+    for text in (
+        *TEXTS,
+        "Café crème & croissants!",
+        "don't—stop",
+        "a\tb\u00a0c\0d",
+        "ＡＢ１２。",
+        "e\u0301",
+    ):
+        assert split_words(text) == list(words_of(text)), text
+
+
+# --- everything at once ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["int8", "fp32"])
+def whole(
+    request: pytest.FixtureRequest, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """One bundle for every target."""
+    out = tmp_path_factory.mktemp("whole") / request.param
+    wanted = Wanted(
+        targets=("onnx", "executorch", "coreml", "executorch-coreml"), precision=request.param
+    )
+    return export_bundle(from_checkpoint(checkpoint), out, wanted, progress=SILENT)
+
+
+def open_here(bundle: Path, runtime: str) -> Encoder:
+    """A runtime of the product; for Core ML, its encoder over the interpreter."""
+    opened = open_bundle(bundle)
+    if runtime != "coreml":
+        return open_encoder(opened, runtime=runtime, threads=1)
+
+    def load(file: Path) -> Any:
+        package = Package(file)
+
+        def predict(given: dict[str, Any]) -> dict[str, Any]:
+            ((name, value),) = given.items()
+            assert name == package.input
+            if name == "image":
+                value = np.asarray(value).transpose(2, 0, 1)[None]
+            return {"embedding": package.run(value)}
+
+        return predict
+
+    return CoremlEncoder(opened, load=load)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_runtime_passes_the_same_grid(
+    whole: Path, checkpoint: Checkpoint, runtime: str
+) -> None:
+    encoder, towers = open_here(whole, runtime), from_checkpoint(checkpoint).towers
+    assert (encoder.space, encoder.dim) == (open_bundle(whole).space, towers.dim)
+    assert encoder.preprocess == towers.preprocess
+    least = 0.9999 if whole.name == "fp32" else 0.9
+    photos = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    from photosearch.preprocess import normalise
+
+    images = encoder.images(normalise(photos, encoder.preprocess))
+    texts = encoder.texts(TEXTS)
+    assert (images * towers.images(photos)).sum(axis=1).min() > least
+    assert (texts * towers.texts(TEXTS)).sum(axis=1).min() > least
+    for rows in (images, texts):
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=2e-3)
+    alone = encoder.texts(["a dog"])
+    assert float(alone[0] @ texts[0]) > 0.9999  # a text embeds the same alone and in company
+    assert encoder.images(np.empty((0, 3, 32, 32), np.float32)).shape == (0, encoder.dim)
+    assert encoder.texts([]).shape == (0, encoder.dim)
+
+
+@pytest.mark.slow
+def test_the_whole_bundle_verifies_and_says_what_it_could_not_run(whole: Path) -> None:
+    found = verify(open_bundle(whole))
+    assert found.problems == ()
+    assert {"onnx", "executorch"} <= set(found.ran)
+    assert any(reason.startswith("executorch-coreml: only phones") for reason in found.skipped)
+    manifest = json.loads((whole / "manifest.json").read_text(encoding="utf-8"))
+    verified = {name: entry["verified"] for name, entry in manifest["targets"].items()}
+    assert verified == {
+        "onnx": True,
+        "executorch": True,
+        "coreml": False,
+        "executorch-coreml": False,
+    }
+    assert manifest["targets"]["coreml"]["checked"] == "interpreted"
+    assert manifest["targets"]["executorch"]["delegate"] == "xnnpack"
+
+
+@pytest.mark.slow
+def test_damage_to_any_file_of_any_target_is_found(whole: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for file in open_bundle(whole).files:
+        shutil.copytree(whole, copy)
+        data = bytearray((copy / file.name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (copy / file.name).write_bytes(data)
+        problems = verify(open_bundle(copy)).problems
+        assert len(problems) == 1, file.name
+        assert file.name in problems[0]
+        shutil.rmtree(copy)
+
+
+@pytest.mark.slow
+def test_golden_vectors_of_another_model_are_found(whole: Path, tmp_path: Path) -> None:
+    """Right hashes, wrong vectors: for each target that runs here, by name."""
+    from photosearch.bundles import write_manifest
+
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    golden = json.loads((copy / "golden.json").read_text(encoding="utf-8"))
+    for target in golden["targets"].values():
+        target["texts"][0] = target["texts"][1]
+    (copy / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    write_manifest(copy, manifest)
+    problems = verify(open_bundle(copy)).problems
+    assert [problem.split(",")[0] for problem in problems] == ["onnx", "executorch"]
+
+
+@pytest.mark.slow
+def test_the_phones_steps_give_the_golden_vectors(whole: Path, tmp_path: Path) -> None:
+    """Tokenise, encode and search with the phone's own code and ExecuTorch's runtime."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    copy = tmp_path / "phone"
+    shutil.copytree(whole, copy)
+    golden = json.loads((copy / "golden.json").read_text(encoding="utf-8"))
+    phone = Phone(copy)
+    vectors = golden["targets"]["executorch"]
+    for entry, wanted in zip(golden["texts"], vectors["texts"], strict=True):
+        assert phone.tokenise(entry["text"]) == entry["tokens"]
+        assert float(phone.encode_text(entry["text"]) @ np.asarray(wanted)) > 0.999
+    photos = []
+    for entry, wanted in zip(golden["images"], vectors["images"], strict=True):
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(entry["png"]))))
+        photos.append(phone.encode_image(pixels))
+        assert float(photos[-1] @ np.asarray(wanted)) > 0.999
+    (copy / "index").mkdir()
+    ids = np.asarray([3, 5, 8, 13], np.int64)
+    rows = np.stack(photos).astype(np.float32)
+    write_flat(copy / "index" / "vectors.bin", open_bundle(copy).space, ids, rows)
+    for number, photo in enumerate(photos):
+        score, photo_id = phone.search(photo, 1)[0]
+        assert photo_id == ids[number]
+        assert score > 0.99

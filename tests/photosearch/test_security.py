@@ -1,0 +1,340 @@
+"""Past security holes of programs like this one, each tried here; and slow or greedy clients.
+
+docs/security.md tells what is defended against whom. What a browser decides is
+tested in a real one, in test_page_attacks.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from conftest import jpeg
+from desk import API, BASE, PORT, Desk
+
+from photosearch import patience
+from photosearch.api import create_app
+from photosearch.endpoints import ENDPOINTS
+from photosearch.serve import configuration, listen, log_to_file
+
+# --- names and origins ------------------------------------------------------------------------
+
+
+def test_an_origin_that_equals_the_host_proves_nothing(desk: Desk) -> None:
+    """DNS rebinding makes both the attacker's name (CVE-2025-66414, CVE-2026-42559)."""
+    evil = f"evil.example:{PORT}"
+    headers = {**desk.bearer, "host": evil, "origin": f"http://{evil}"}
+    assert desk.client.get(f"{API}/status", headers=headers).status_code == 421
+
+
+def test_a_host_that_holds_a_path_decides_nothing(desk: Desk) -> None:
+    """Where the path is read from a URL built of the Host, a Host opens doors (CVE-2026-48710)."""
+    for host in (f"127.0.0.1:{PORT}/static/", f"127.0.0.1:{PORT}/healthz?", f"x@127.0.0.1:{PORT}"):
+        answer = desk.client.get(f"{API}/status", headers={"host": host})
+        assert answer.status_code == 421, host
+
+
+def test_nothing_is_changed_by_asking_with_get(desk: Desk) -> None:
+    """A link or a picture is a GET, and needs nobody's leave (Syncthing before 0.12.25)."""
+    changing = [e.path.replace("{id}", "1") for e in ENDPOINTS if e.method == "POST"]
+    reading = {e.path for e in ENDPOINTS if e.method == "GET"}
+    assert "/index/pause" in changing
+    for path in sorted(set(changing) - reading):
+        answer = desk.client.get(f"{API}{path}", headers=desk.bearer)
+        assert answer.status_code == 405, path
+
+
+# --- the token --------------------------------------------------------------------------------
+
+
+def test_token_codes_and_queries_are_in_no_log(desk: Desk, tmp_path: Path) -> None:
+    """A token in a logged address or Referer is a token lost (CVE-2026-86049)."""
+    file = tmp_path / "log"
+    handlers = list(logging.getLogger("photosearch").handlers)
+    log_to_file(file)
+    try:
+        code, token = desk.daemon.sessions.new_code(), desk.daemon.sessions.token
+        referer = {"referer": f"{BASE}/?token={token}"}
+        desk.client.get(f"{API}/search?q=secretwords", headers={**desk.bearer, **referer})
+        desk.client.get(f"{API}/nowhere?code={code}", headers={**desk.bearer, **referer})
+        desk.client.post(f"{API}/login", json={"code": code})
+        desk.client.get(f"{API}/search?q=" + "x" * 5000, headers=desk.bearer)
+        logging.getLogger("photosearch").warning("a line, so that the log is there")
+        text = file.read_text()
+        assert "a line" in text
+        for secret in (token, code, "secretwords"):
+            assert secret not in text
+    finally:
+        for handler in logging.getLogger("photosearch").handlers[len(handlers) :]:
+            logging.getLogger("photosearch").removeHandler(handler)
+            handler.close()
+
+
+def test_a_session_is_not_the_token_and_the_cookie_is_this_ports_alone(desk: Desk) -> None:
+    """Cookies are shared between the ports of one host: another local server sees them."""
+    code = desk.daemon.sessions.new_code()
+    session = desk.client.post(f"{API}/login", json={"code": code}).cookies[f"ps_{PORT}"]
+    assert desk.daemon.sessions.token not in session
+    desk.client.cookies.clear()
+    for cookie in (f"ps_{PORT + 1}={session}", f"ps_{PORT}={session[:-1]}", f"ps_{PORT}={code}"):
+        answer = desk.client.get(f"{API}/status", headers={"cookie": cookie})
+        assert answer.status_code == 401, cookie
+    bearer = {"authorization": f"Bearer {session}"}  # and the session opens nothing as a token
+    assert desk.client.get(f"{API}/status", headers=bearer).status_code == 401
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_the_token_is_readable_by_its_owner_alone(desk: Desk) -> None:
+    assert desk.daemon.home.token.stat().st_mode & 0o777 == 0o600
+    assert len(bytes.fromhex(desk.daemon.sessions.token)) == 32
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_a_sibling_whose_name_begins_like_the_librarys_is_outside_it(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """`/photos-secret` starts with `/photos` (CVE-2026-35397)."""
+    secret = tmp_path / "photos-secret"
+    secret.mkdir()
+    (secret / "x.jpg").write_bytes(jpeg(70))
+    photo_id = desk.photo_id("2.jpg")
+    (desk.bench.disk / "2.jpg").unlink()
+    (desk.bench.disk / "2.jpg").symlink_to(secret / "x.jpg")
+    for what in ("original", "thumbnail?size=900"):
+        assert desk.get(f"/photos/{photo_id}/{what}").status_code == 404
+    answer = desk.client.post(f"{API}/photos/{photo_id}/open", headers=desk.bearer)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/..\\errors.py",
+        "/static/%5c%5cevil.example%5cshare%5cx",
+        "/static/C:/Windows/win.ini",
+        "/static/....//errors.py",
+        "/static/%00",
+        "/static/%2e%2e%2ferrors.py",
+        "/static/.",
+    ],
+)
+def test_static_files_stay_inside_their_folder(desk: Desk, path: str) -> None:
+    """Windows shares and drives too (CVE-2026-48818)."""
+    answer = desk.client.get(path)
+    assert answer.status_code in (400, 401, 404), path
+    assert b"class PhotosearchError" not in answer.content
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+HTML = b"<!doctype html><script>alert(1)</script>"
+
+
+@pytest.mark.parametrize("data", [SVG, HTML, b"GIF89a" + HTML, b"\xff\xd8\xff" + HTML])
+def test_what_only_pretends_to_be_a_photo_is_never_sent(desk: Desk, data: bytes) -> None:
+    """Stored scripts (CVE-2026-44727): no picture, no file of it is served."""
+    desk.bench.write("picture.jpg", data)
+    desk.bench.sync()
+    assert "picture.jpg" in desk.bench.rejected()
+
+
+def test_a_photo_that_is_also_a_page_is_sent_as_a_photo_in_a_sandbox(desk: Desk) -> None:
+    desk.bench.write("both.html.jpg", jpeg(80) + HTML)
+    desk.bench.sync()
+    answer = desk.get(f"/photos/{desk.photo_id('both.html.jpg')}/original")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("sandbox;")
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_many_ranges_cost_no_more_than_the_file(desk: Desk) -> None:
+    """Parsing a hundred thousand ranges took minutes once (CVE-2025-62727)."""
+    url = f"/photos/{desk.photo_id('1.jpg')}/original"
+    whole = desk.get(url).content
+    spent = time.process_time()
+    many = "bytes=" + ",".join(f"{n}-{n + 1}" for n in range(0, 8_000, 2))
+    assert len(desk.get(url, range=many).content) < 400 * len(whole)
+    assert time.process_time() - spent < 2.0
+    assert desk.get(url, range="bytes=5-9").content == whole[5:10]
+    assert desk.get(url, range=f"bytes={len(whole)}-").status_code == 416
+    for odd in ("bytes=-", "bytes=9-5", "lines=1-2", "bytes=a-b", "bytes=" + "9" * 400 + "-"):
+        assert desk.get(url, range=odd).status_code in (200, 206, 400, 416), odd
+
+
+# --- slow and greedy clients, at a real socket ------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+def port(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The API at a real socket, with little patience."""
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "STALLED_SECONDS", 1.0)
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        number = int(free.getsockname()[1])
+    listener = listen(number)
+    server = _Server(configuration(create_app(desk.daemon, number)))
+    thread = threading.Thread(
+        target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True
+    )
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield number
+    server.should_exit = True
+    thread.join(timeout=30)
+    listener.close()
+
+
+def connect(port: int) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", port), timeout=30)
+    made.settimeout(30)
+    return made
+
+
+def head(port: int, line: str = "GET /healthz HTTP/1.1", *more: str) -> bytes:
+    return "\r\n".join([line, f"Host: 127.0.0.1:{port}", *more, "", ""]).encode()
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the other end closes."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(65536):
+            found += part
+    return found
+
+
+def answers(port: int) -> bool:
+    with connect(port) as connection:
+        connection.sendall(head(port, "GET /healthz HTTP/1.1", "Connection: close"))
+        return everything(connection).startswith(b"HTTP/1.1 200")
+
+
+HALF_A_BODY = (
+    "POST /api/v1/login HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n"
+    "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    ["", "GET /healthz HTTP/1.1\r\nHost: 127", HALF_A_BODY],
+    ids=["nothing", "half a header", "half a body"],
+)
+def test_a_request_that_never_ends_is_hung_up_on(port: int, begun: str) -> None:
+    with connect(port) as connection:
+        connection.sendall(begun.replace("PORT", str(port)).encode())
+        everything(connection)  # returns: the other end has closed
+    assert answers(port)
+
+
+def test_a_trickle_does_not_set_the_clock_back(port: int) -> None:
+    with connect(port) as connection:
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for byte in head(port, "GET /healthz HTTP/1.1", "X: " + "y" * 2000):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.02)
+                if time.monotonic() - begun > 25:
+                    break
+            everything(connection)
+        assert time.monotonic() - begun < 25
+
+
+def test_who_does_not_read_is_hung_up_on(port: int, desk: Desk) -> None:
+    desk.bench.write("big.bmp", bmp(2000, 1500))
+    desk.bench.sync()
+    path = f"{API}/photos/{desk.photo_id('big.bmp')}/original"
+    bearer = f"Authorization: Bearer {desk.daemon.sessions.token}"
+    with connect(port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(head(port, f"GET {path} HTTP/1.1", bearer))
+        time.sleep(2.5)  # read nothing for longer than it is waited for
+        assert len(everything(connection)) < 9_000_000
+    assert answers(port)
+
+
+def bmp(width: int, height: int) -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (9, 90, 200)).save(file, "BMP")
+    return file.getvalue()
+
+
+def test_a_hundred_silent_connections_do_not_keep_the_owner_out(port: int) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(100):
+            held.enter_context(contextlib.closing(connect(port)))
+        assert answers(port)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (["POST /api/v1/index/pause HTTP/1.1", "Content-Length: 1000000000"], b"413"),
+        (["POST /api/v1/login HTTP/1.1", "Content-Length: 99999999999999999999"], b"413"),
+        (["GET /" + "x" * 70_000 + " HTTP/1.1"], b"4"),
+        (["GET /healthz HTTP/1.1", *(f"X-{n}: {'y' * 200}" for n in range(400))], b"4"),
+        (["GET /healthz HTTP/1.1", "Content-Length: -1"], b"400"),
+        (["GET /healthz HTTP/1.1", "Transfer-Encoding: chunked", "Content-Length: 3"], b"4"),
+        (["GET http://evil.example/healthz HTTP/1.1"], b"4"),
+        (["CONNECT evil.example:443 HTTP/1.1"], b"4"),
+    ],
+    ids=["body", "huge body", "address", "headers", "negative", "two lengths", "proxy", "connect"],
+)
+def test_greedy_and_odd_requests_are_refused(
+    port: int, request_head: list[str], status: bytes
+) -> None:
+    with connect(port) as connection:
+        connection.sendall(head(port, *request_head, "Connection: close"))
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 " + status), answer[:80]
+    assert answers(port)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//evil.example", "//evil.example/..", "/static", "/healthz/", "/%2f%2fevil", "/\\evil"],
+)
+def test_no_address_leads_elsewhere(port: int, desk: Desk, path: str) -> None:
+    """Open redirects (CVE-2023-39968): no answer has a Location at all."""
+    bearer = f"Authorization: Bearer {desk.daemon.sessions.token}"
+    with connect(port) as connection:
+        connection.sendall(head(port, f"GET {path} HTTP/1.1", bearer, "Connection: close"))
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 4"), answer[:80]
+    assert b"\r\nlocation:" not in answer.lower()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lists sockets elsewhere")
+def test_the_listener_is_on_the_loopback_interface_alone(port: int) -> None:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.settimeout(5)
+        own = socket.gethostbyname(socket.gethostname())
+        if own.startswith("127."):
+            pytest.skip("this machine has no address but loopback")
+        assert probe.connect_ex((own, port)) != 0
