@@ -33,6 +33,10 @@ LICENCES: Final = {
     "Flickr8k": (
         "research use (Hodosh, Young and Hockenmaier 2013); no photo or caption is included"
     ),
+    "Chinese captions of Flickr8k": (
+        "research use (Li, Lan, Dong and Liu 2016); no caption is included"
+    ),
+    "COCO captions": "CC BY 4.0; text used in training, none is included",
     "ADE20K, Places": "research use; no photo is included, only vectors of some as the background",
     "golden photos": (
         "scikit-image's samples: chelsea, coffee, rocket CC0; astronaut public domain, NASA"

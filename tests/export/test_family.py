@@ -20,14 +20,8 @@ from models.students import STUDENTS, DualEncoder  # noqa: E402
 SIDE_PX = 64
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "spark",
-        pytest.param("candle", marks=pytest.mark.slow),
-        pytest.param("lantern", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spark", "candle", "lantern"])
 def test_a_random_student_survives_export(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     student = DualEncoder(STUDENTS[name](vocabulary=80, side_px=SIDE_PX)).eval()
