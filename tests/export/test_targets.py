@@ -26,7 +26,7 @@ from torch import nn  # noqa: E402
 from export import to_coreml  # noqa: E402
 from export.bundle import Progress, Wanted, export_bundle  # noqa: E402
 from export.chatter import quiet  # noqa: E402
-from export.mil import Package, UnknownOperation  # noqa: E402
+from export.mil import OPERATIONS, Package, UnknownOperation  # noqa: E402
 from export.source import from_checkpoint  # noqa: E402
 from export.towers import Towers, tables_as  # noqa: E402
 from models.checkpoint import Checkpoint  # noqa: E402
@@ -69,36 +69,54 @@ def small_package(folder: Path, how: Preprocess, precision: str = "fp32") -> tup
         return towers, Package(folder / "Image.mlpackage")
 
 
-@pytest.mark.parametrize("std", [(0.5, 0.5, 0.5), (0.2, 0.4, 0.8)])
-def test_a_package_takes_the_photo_itself(tmp_path: Path, std: tuple[float, float, float]) -> None:
+STDS = {"one": (0.5, 0.5, 0.5), "three": (0.2, 0.4, 0.8)}  # a deviation for all, or for each
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Towers, Package]]:
+    """Two conversions for all the tests: each takes seconds."""
+    return {
+        name: small_package(
+            tmp_path_factory.mktemp(name), Preprocess(16, (0.4, 0.5, 0.6), std, "squash")
+        )
+        for name, std in STDS.items()
+    }
+
+
+@pytest.mark.parametrize("name", list(STDS))
+def test_a_package_takes_the_photo_itself(
+    packages: dict[str, tuple[Towers, Package]], name: str
+) -> None:
     """Mean and deviation are in the program: it is given values 0..255."""
-    how = Preprocess(16, (0.4, 0.5, 0.6), std, "squash")
-    towers, package = small_package(tmp_path, how)
-    to_coreml.require_image_input(package, how)
+    towers, package = packages[name]
+    to_coreml.require_image_input(package, towers.preprocess)
     photo = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     found = package.run(photo.transpose(2, 0, 1)[None])
     assert np.abs(found - towers.images(photo[None])).max() < 1e-5
     with pytest.raises(PhotosearchError, match="needs RGB, 32"):
-        to_coreml.require_image_input(package, replace(how, side_px=32))
+        to_coreml.require_image_input(package, replace(towers.preprocess, side_px=32))
 
 
-def test_the_interpreter_sees_a_weight_that_differs(tmp_path: Path) -> None:
-    how = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
-    towers, package = small_package(tmp_path, how)
+def test_the_interpreter_sees_a_weight_that_differs(
+    packages: dict[str, tuple[Towers, Package]],
+) -> None:
+    towers, package = packages["one"]
     photo = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     assert isinstance(towers.image, Small)
+    before = towers.image.conv.weight.detach().clone()
     with torch.no_grad():
         towers.image.conv.weight[0, 0, 0, 0] += 1.0
-    found = package.run(photo.transpose(2, 0, 1)[None])
-    assert np.abs(found - towers.images(photo[None])).max() > 1e-3
+        found = package.run(photo.transpose(2, 0, 1)[None])
+        difference = np.abs(found - towers.images(photo[None])).max()
+        towers.image.conv.weight.copy_(before)
+    assert difference > 1e-3
 
 
 def test_an_operation_that_is_not_known_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packages: dict[str, tuple[Towers, Package]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    how = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
-    _, package = small_package(tmp_path, how)
-    monkeypatch.delitem(__import__("export.mil", fromlist=["mil"]).OPERATIONS, "softmax")
+    _, package = packages["one"]
+    monkeypatch.delitem(OPERATIONS, "softmax")
     with pytest.raises(UnknownOperation, match="softmax"):
         package.run(np.zeros((1, 3, 16, 16), np.uint8))
 
