@@ -121,7 +121,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         ("learning_rate=fast", "learning_rate is a number"),
         ("flips=1", "true or false"),
         ("resize=stretch", "squash or crop"),
-        ("student=huge", "known: first-light, tiny"),
+        ("student=huge", "known: first-light, lantern, candle, spark, tiny"),
     ],
 )
 def test_bad_settings_are_explained(recipe: Recipe, setting: str, says: str) -> None:
