@@ -350,6 +350,12 @@ class Bar(Card):
             QGuiApplication.clipboard().setMimeData(data)
             self.say(words.COPIED)
 
+    def copy_path(self) -> None:
+        hit = self._hit()
+        if hit is not None:
+            QGuiApplication.clipboard().setText(words.shown(hit.path))
+            self.say(words.COPIED_PATH)
+
     def show_preview(self) -> None:
         hit = self.grid.chosen
         if hit is not None:
@@ -415,6 +421,7 @@ class Bar(Card):
             key,
             at=at,
             control=control,
+            shift=bool(modifiers & Qt.KeyboardModifier.ShiftModifier),
             has_text=bool(self.box.text()),
             has_like=self._like is not None,
         )
@@ -445,6 +452,8 @@ class Bar(Card):
             Act.OPEN: self.open,
             Act.REVEAL: self.reveal,
             Act.COPY: self.copy,
+            Act.COPY_PATH: self.copy_path,
+            Act.LIKE: self.look_like,
             Act.LEAVE_GRID: self._leave_grid,
             Act.CLEAR: self._clear,
             Act.STOP_LIKING: self.stop_liking,

@@ -1,4 +1,4 @@
-"""The keyboard map, the same as the page's (static/app.js, static/walk.js). Pure."""
+"""The keyboard map, the same as the page's (static/keys.js, static/walk.js). Pure."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Act(Enum):
     OPEN = auto()
     REVEAL = auto()
     COPY = auto()
+    COPY_PATH = auto()
+    LIKE = auto()
     LEAVE_GRID = auto()
     CLEAR = auto()
     STOP_LIKING = auto()
@@ -35,20 +37,22 @@ class Act(Enum):
     NOTHING = auto()  # ours, and without effect
 
 
-def act(key: str, *, at: At, control: bool, has_text: bool, has_like: bool) -> Act | None:
+def act(
+    key: str, *, at: At, control: bool, shift: bool, has_text: bool, has_like: bool
+) -> Act | None:
     """What a key asks for; None: it is typed, or the system's.
 
     `key` is Left, Right, Up, Down, Home, End, Enter, Escape, Backspace or what it types.
     """
     if control:
-        if at is At.BOX and key == "Enter":
-            return Act.ENTER_GRID
-        return {"Enter": Act.REVEAL, "c": Act.COPY}.get(key) if at is not At.BOX else None
+        if at is At.BOX:
+            return Act.ENTER_GRID if key == "Enter" else None
+        return {"Enter": Act.REVEAL, "c": Act.COPY_PATH if shift else Act.COPY}.get(key)
     if at is At.BOX:
         return _in_box(key, has_text=has_text, has_like=has_like)
     if key in ARROWS or key in ("Home", "End"):
         return Act.MOVE
-    common = {"Enter": Act.OPEN, "/": Act.FOCUS_BOX, "?": Act.SHOW_KEYS}
+    common = {"Enter": Act.LIKE if shift else Act.OPEN, "/": Act.FOCUS_BOX, "?": Act.SHOW_KEYS}
     if at is At.PREVIEW:
         return {**common, " ": Act.CLOSE_PREVIEW, "Escape": Act.CLOSE_PREVIEW}.get(key)
     return {**common, " ": Act.PREVIEW, "Escape": Act.LEAVE_GRID}.get(key)

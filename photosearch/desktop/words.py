@@ -27,6 +27,7 @@ START: Final = "Start it"
 STARTING: Final = "Starting…"
 HINT: Final = "Space  preview      ↵  open      Ctrl ↵  folder      ?  keys"
 COPIED: Final = "Copied"
+COPIED_PATH: Final = "Path copied"
 OPEN: Final = "Open"
 REVEAL: Final = "Show in folder"
 COPY: Final = "Copy"
@@ -49,6 +50,8 @@ KEYS: Final = (
     ("Enter", "Open the photo"),
     ("Ctrl Enter", "Show the photo in its folder"),
     ("Ctrl C", "Copy the photo's file"),
+    ("Ctrl Shift C", "Copy its path"),
+    ("Shift Enter", "More like this photo"),
     ("Esc", "Back: preview, photos, text, away"),
     ("?", "This list"),
 )
@@ -70,11 +73,14 @@ def like(name: str) -> str:
     return f"like: {name}   ×"
 
 
+def shown(path: str) -> str:
+    """A path as it can be shown: what is not UTF-8 becomes a question mark."""
+    return path.encode("utf-8", "replace").decode()
+
+
 def name_of(path: str) -> str:
-    """The file's name as it can be shown: what is not UTF-8 becomes a question mark."""
-    return (
-        re.split(r"[\\/]" if os.name == "nt" else "/", path)[-1].encode("utf-8", "replace").decode()
-    )
+    """The file's name, as it can be shown."""
+    return shown(re.split(r"[\\/]" if os.name == "nt" else "/", path)[-1])
 
 
 def day(taken: str | None) -> str:

@@ -61,6 +61,9 @@ def test_no_arrow_leads_out_but_up(data: st.DataObject, columns: int, total: int
         ("Enter", At.GRID, "", Act.OPEN),
         ("Enter", At.GRID, "control", Act.REVEAL),
         ("c", At.GRID, "control", Act.COPY),
+        ("c", At.PREVIEW, "control shift", Act.COPY_PATH),
+        ("Enter", At.GRID, "shift", Act.LIKE),
+        ("Enter", At.BOX, "shift", Act.ENTER_GRID),
         ("c", At.GRID, "", None),
         ("Escape", At.GRID, "text", Act.LEAVE_GRID),
         ("Left", At.GRID, "", Act.MOVE),
@@ -77,6 +80,7 @@ def test_act(key: str, at: At, state: str, expected: Act | None) -> None:
             key,
             at=at,
             control="control" in state,
+            shift="shift" in state,
             has_text="text" in state,
             has_like="like" in state,
         )
