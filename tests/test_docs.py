@@ -74,8 +74,8 @@ def test_the_wheel_holds_the_product_and_nothing_else(tmp_path: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"photosearch"}
     for wanted in (
         "photosearch/static/index.html",
-        "photosearch/bundles/first-light/manifest.json",
-        "photosearch/bundles/first-light/image.onnx",
+        "photosearch/bundles/lantern/manifest.json",
+        "photosearch/bundles/lantern/image.onnx",
     ):
         assert wanted in names
     assert not [name for name in names if "__pycache__" in name]

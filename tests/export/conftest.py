@@ -24,7 +24,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def shipped() -> Path:
-    return REPOSITORY / "models" / "bundles" / "first-light"
+    return REPOSITORY / "models" / "bundles" / "lantern"
 
 
 @pytest.fixture(scope="session")

@@ -20,4 +20,4 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def shipped() -> Path:
-    return REPOSITORY / "models" / "bundles" / "first-light"
+    return REPOSITORY / "models" / "bundles" / "lantern"

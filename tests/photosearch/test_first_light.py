@@ -45,7 +45,7 @@ def sample_photos() -> list[Path]:
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Served]]:
     """A daemon on the sample photos, indexed."""
     base = tmp_path_factory.mktemp("samples")
-    program = Program(base / "home", base / "photos", shipped_bundles() / "first-light")
+    program = Program(base / "home", base / "photos", shipped_bundles() / "lantern")
     program.disk.mkdir()
     for file in sample_photos():
         shutil.copy(file, program.disk)
@@ -91,7 +91,7 @@ def test_a_photo_that_arrives_is_found_and_one_that_goes_is_not(
 
 
 def test_the_shipped_bundle_is_whole_and_small() -> None:
-    (bundle,) = (b for b in find_bundles([shipped_bundles()]) if b.name == "first-light")
+    (bundle,) = (b for b in find_bundles([shipped_bundles()]) if b.name == "lantern")
     assert verify_bundle(bundle) == []
     on_disk = sum(file.stat().st_size for file in bundle.directory.iterdir())
     assert on_disk <= SHIPPED_BYTES
