@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+Part = Literal["caption", "keyword", "place", "picture"]
 Shape = Literal["portrait", "landscape", "panorama"]
 
 # `taken` is ISO text, so these compare below and above every date.
@@ -52,6 +53,24 @@ class NameHas:
 
 
 @dataclass(frozen=True)
+class Says:
+    """This text stands in the photo's caption, in a keyword, in the name of its place, or in the
+    picture itself, where that was read."""
+
+    part: Part
+    text: str
+    label: str
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """What the file says of itself marks it as one."""
+
+    kind: Literal["screenshot"]
+    label: str
+
+
+@dataclass(frozen=True)
 class OfFormat:
     """The file's bytes are of one of these formats (Pillow's names); of none: no photo is."""
 
@@ -67,7 +86,7 @@ class OfShape:
 
 @dataclass(frozen=True)
 class Written:
-    """The camera wrote this text. Not stored yet: no photo is known to match."""
+    """The camera wrote this text, in any case and anywhere in its name."""
 
     field: Literal["camera", "lens"]
     text: str
@@ -76,7 +95,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """ISO in low..high, both included; None is open. Not stored yet."""
+    """ISO in low..high, both included; None is open."""
 
     low: int | None
     high: int | None
@@ -85,7 +104,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class TakenNear:
-    """Taken within a distance of a place, by name or (latitude, longitude). Not stored yet."""
+    """Taken within a distance of a place, by name or (latitude, longitude)."""
 
     place: str | tuple[float, float]
     within_km: float
@@ -94,7 +113,7 @@ class TakenNear:
 
 @dataclass(frozen=True)
 class Favourite:
-    """Marked by the user. Not stored yet."""
+    """Rated four stars or more in its file."""
 
     label: str
 
@@ -104,6 +123,8 @@ Condition = (
     | TakenEvery
     | InFolder
     | NameHas
+    | Says
+    | OfKind
     | OfFormat
     | OfShape
     | Written

@@ -17,7 +17,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from photosearch.conditions import Condition, Group, NameHas, TakenEvery, TakenIn
+from photosearch.conditions import Condition, Group, NameHas, Part, Says, TakenEvery, TakenIn
 from photosearch.dates import (
     MAX_WORDS,
     Found,
@@ -27,11 +27,17 @@ from photosearch.dates import (
     looks_like_a_date,
 )
 from photosearch.language import Language, language_of
-from photosearch.values import conditions_of, find_distance_km, find_place, not_known
+from photosearch.values import conditions_of, find_distance_km, find_place
 
 MAX_QUERY_CHARS: Final = 1000
 MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
 MAX_ID: Final = (1 << 63) - 1
+SAYS: Final[tuple[tuple[Part, str], ...]] = (
+    ("caption", "caption"),
+    ("keyword", "keyword"),
+    ("place", "place"),
+    ("picture", "the text in the picture"),
+)
 
 _PIECE: Final = re.compile(
     r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+)[:：])?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
@@ -317,7 +323,12 @@ class _Draft:
         if not text.strip():
             self._token("words", piece, "there is nothing between the quotation marks")
             return
-        self._add(piece, "exact", NameHas(text, ""), group=("exact", text))
+        if self._room_for(piece):
+            self._put(("exact", text), piece.minus, NameHas(text, ""))
+            for part, where in SAYS:
+                said = Says(part, text, f"{where} has {text}")
+                self._put(("exact", text), piece.minus, said)
+            self._token("exact", piece)
 
     # --- dates ----------------------------------------------------------------------------------
 
@@ -426,11 +437,7 @@ class _Draft:
         group: Hashable = (key, value.lower()) if key == "is" else key
         for condition in conditions:
             self._put(group, piece.minus, condition)
-        missing = not_known(key, value, conditions[0])
-        if missing:
-            missing += ", so it leaves none out" if piece.minus else ", so it finds none"
-            self.notes.append(missing)
-        self._token(key, piece, missing)
+        self._token(key, piece)
 
     # --- what is collected ----------------------------------------------------------------------
 

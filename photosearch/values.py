@@ -11,6 +11,7 @@ from photosearch.conditions import (
     InFolder,
     NameHas,
     OfFormat,
+    OfKind,
     OfShape,
     Sensitivity,
     TakenNear,
@@ -32,8 +33,8 @@ TYPES: Final[dict[str, tuple[str, ...]]] = {
     "tiff": ("TIFF",),
     "tif": ("TIFF",),
     "bmp": ("BMP",),
-    "raw": (),
-    "video": (),
+    "raw": ("RAW",),
+    "video": ("VIDEO",),
 }
 SHAPES: Final[dict[str, OfShape]] = {
     "portrait": OfShape("portrait", "is upright"),
@@ -93,7 +94,8 @@ def _is(value: str, language: Language) -> Read:
     if kind == "favourite":
         return (Favourite("is a favourite"),), ""
     if kind == "screenshot":
-        return tuple(NameHas(name, "is a screenshot") for name in SCREENSHOTS), ""
+        named = tuple(NameHas(name, "is a screenshot") for name in SCREENSHOTS)
+        return (OfKind("screenshot", "is a screenshot"), *named), ""
     return (SHAPES[kind],), ""
 
 
@@ -134,16 +136,3 @@ def find_distance_km(value: str) -> float | None:
     found = _DISTANCE.fullmatch(value.replace(" ", ""))
     distance = float(found[1]) * _KM[found[2].lower()] if found is not None else 0.0
     return distance if 0 < distance <= MAX_NEAR_KM else None
-
-
-def not_known(key: str, value: str, condition: Condition) -> str:
-    """What to say of a filter on something we do not store yet; "" for the others."""
-    match condition:
-        case Written() | Sensitivity() | TakenNear():
-            return f"{key}: is not known for these photos yet"
-        case Favourite():
-            return "photos cannot be marked as favourites yet"
-        case OfFormat(formats=()):
-            return f"{value.lower()} files are not searched yet"
-        case _:
-            return ""

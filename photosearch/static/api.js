@@ -43,13 +43,22 @@ export function login(code) {
   return ask("/login", { method: "POST", headers, body: JSON.stringify({ code }) });
 }
 
-/** `query`: {text, like, all}. */
+/** `query`: {text, like, all, group}; with `group`, the photos that `like` stands for. */
 export function search(query, { k, offset = 0, signal }) {
+  if (query.group) return group(query.like, signal);
   const parameters = new URLSearchParams({ q: query.text.toWellFormed?.() ?? query.text, k });
   if (offset) parameters.set("offset", offset);
   if (query.all) parameters.set("all", "true");
   if (query.like) parameters.set("like", query.like.photo_id);
   return ask(`/search?${parameters}`, { signal, priority: "high" });
+}
+
+/** A burst, or near duplicates, in the shape of an answer. */
+async function group(hit, signal) {
+  const photos = await ask(`/photos/${hit.photo_id}/group`, { signal });
+  const known = { why: [], relevant: true, similar: 0, colour: null };
+  const hits = photos.map((photo) => ({ ...known, ...photo }));
+  return { hits, more: false, hidden: 0, chips: [], notes: [], total_photos: hits.length };
 }
 
 export const status = () => ask("/status");

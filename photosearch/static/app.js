@@ -30,9 +30,10 @@ const BUSY_MS = 250; // an answer faster than this shows no sign of waiting
 
 const box = byId("box");
 const state = {
-  query: { text: "", like: null, all: false }, // what the photos shown answer
+  query: { text: "", like: null, all: false, group: false }, // what the photos shown answer
   answer: null, // the newest reply; null until the first
   like: null, // the hit whose look-alikes are wanted
+  group: false, // of those, only the ones it stands for
   textBeforeLike: "",
   all: false,
   status: null,
@@ -49,6 +50,7 @@ const preview = new Preview(byId("preview"), {
   copy: (hit) => copy(hit, copyPhoto),
   copyPath: (hit) => copy(hit, copyPath),
   like: lookLike,
+  group: showGroup,
   closed: () => box.focus({ preventScroll: true }),
   keys: () => openKeys(byId("panel")),
 });
@@ -88,7 +90,12 @@ const signIn = fillSignIn(byId("signin"), enter);
 
 // --- asking -----------------------------------------------------------------------------------
 
-const typedQuery = () => ({ text: box.value.trim(), like: state.like, all: state.all });
+const typedQuery = () => ({
+  text: box.value.trim(),
+  like: state.like,
+  all: state.all,
+  group: state.group,
+});
 
 function ask({ soon = false } = {}) {
   byId("clear").hidden = box.value === "";
@@ -103,13 +110,13 @@ function typed() {
   byId("clear").hidden = box.value === "";
   if (box.value.trim() === state.query.text && isAnswered(typedQuery())) return; // only a space
   state.all = false; // "show anyway" was about the words before
+  if (state.group) leaveGroup();
   ask({ soon: true });
 }
 
 /** Is what is shown the answer to this, with nothing else under way? */
 function isAnswered(query) {
-  const { text: words, like, all } = state.query;
-  const isSame = query.text === words && query.like === like && query.all === all;
+  const isSame = Object.keys(query).every((name) => query[name] === state.query[name]);
   return isSame && state.answer !== null && !asking.isUnderWay;
 }
 
@@ -177,7 +184,8 @@ function joined(hits, further) {
 // --- showing ----------------------------------------------------------------------------------
 
 const isSearching = (query) => query.text !== "" || query.like !== null;
-const named = (query) => (query.text ? `“${query.text}”` : text.likeThis);
+const named = (query) =>
+  query.group ? text.similarTo : query.text ? `“${query.text}”` : text.likeThis;
 
 function paint(hits) {
   grid.paint(hits);
@@ -378,10 +386,23 @@ async function copy(hit, how) {
   }
 }
 
-function lookLike(hit) {
+/** Only the photos that this one stands for: a burst, near duplicates. */
+function showGroup(hit) {
+  if (!hit?.similar) return;
+  lookLike(hit, { group: true });
+}
+
+function leaveGroup() {
+  state.group = false;
+  state.like = null;
+  showChip();
+}
+
+function lookLike(hit, { group = false } = {}) {
   if (!hit) return;
   if (!state.like) state.textBeforeLike = box.value;
   state.like = hit;
+  state.group = group;
   state.all = false;
   box.value = "";
   preview.close();
@@ -392,6 +413,7 @@ function lookLike(hit) {
 /** Without the chip, the words from before it are back. */
 function stopLooking() {
   state.like = null;
+  state.group = false;
   box.value ||= state.textBeforeLike;
   showChip();
   box.focus();
@@ -402,12 +424,13 @@ function showChip() {
   const chips = byId("chips");
   if (!state.like) return chips.replaceChildren();
   const name = fileName(state.like.path);
-  const cross = button(text.removeLike(name), stopLooking, {
+  const back = state.group ? text.removeSimilar(name) : text.removeLike(name);
+  const cross = button(back, stopLooking, {
     leading: icon("close"),
     hasWords: false,
   });
   const picture = make("img", { src: api.thumbnail(state.like.photo_id), alt: "" });
-  const words = make("span", { class: "chipname" }, text.likeChip(name));
+  const words = make("span", { class: "chipname" }, state.group ? text.similarChip(name) : text.likeChip(name));
   chips.replaceChildren(make("span", { class: "chip" }, picture, words, cross));
 }
 
@@ -425,6 +448,7 @@ function clicked(event) {
   grid.activate(index, { scroll: false });
   box.focus({ preventScroll: true }); // where the keys are heard
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (event.target.closest(".stack")) return showGroup(grid.activeHit);
   showPreview();
 }
 
@@ -569,6 +593,7 @@ function listen() {
     open: () => launch(grid.activeHit, api.open, text.opening),
     reveal: () => launch(grid.activeHit, api.reveal, text.revealing),
     like: () => lookLike(grid.activeHit),
+    group: () => showGroup(grid.activeHit),
     copy: () => copy(grid.activeHit, copyPhoto),
     copyPath: () => copy(grid.activeHit, copyPath),
     clear: clearBox,

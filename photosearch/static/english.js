@@ -27,8 +27,10 @@ export function english({ number, count }) {
     lessLikely: "Less likely",
     showLessLikely: "Show less likely photos",
     hint: "Keys",
-    photoAlt: (name, date, offline) =>
-      [name, date, offline ? "offline" : ""].filter(Boolean).join(", "),
+    photoAlt: (name, date, offline, similar) =>
+      [name, date, offline ? "offline" : "", similar ? `and ${number(similar)} similar` : ""]
+        .filter(Boolean)
+        .join(", "),
     offline: "offline",
     examplesLabel: "Searches to try",
     try: "Try",
@@ -40,11 +42,11 @@ export function english({ number, count }) {
     editPart: (part) => `Change ${part}`,
     removePart: (part) => `Remove ${part}`,
 
-    similar: (n) => `${photos(n)} much like this one`,
     similarShort: (n) => `+${number(n)}`,
     showSimilar: (n) => `Show ${count(n, "similar photo", "similar photos")}`,
-    similarOf: (name) => `Photos much like ${name}`,
-    backToResults: "Back to the results",
+    similarChip: (name) => `with ${name}`,
+    removeSimilar: (name) => `Back from the photos similar to ${name}`,
+    similarTo: "the chosen photo and those like it",
 
     noMatch: (query) => `Nothing looks like “${query}”`,
     noMatchLike: "Nothing looks like the chosen photo",
@@ -174,6 +176,7 @@ export function english({ number, count }) {
       [["Ctrl", "C"], "Copy the photo"],
       [["Ctrl", "Shift", "C"], "Copy its path"],
       [["Shift", "Enter"], "More like this photo"],
+      [["Alt", "Enter"], "The similar photos it stands for"],
       [["Esc"], "Back: preview, photos, text"],
       [["?"], "This list"],
     ],

@@ -6,7 +6,7 @@ import { fileName } from "./paths.js";
 import { day, isRightToLeft, text } from "./strings.js";
 
 export const altOf = (hit) =>
-  text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline);
+  text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline, hit.similar);
 
 export class Grid {
   #root;
@@ -142,7 +142,12 @@ function dress(cell, hit) {
   caption.children[0].textContent = fileName(hit.path);
   caption.children[1].textContent = day(hit.taken);
   cell.classList.toggle("offline", hit.offline);
-  cell.querySelector(".badge")?.remove();
+  cell.querySelectorAll(".badge").forEach((badge) => badge.remove());
+  if (hit.similar) {
+    const stack = make("span", { class: "badge stack", "aria-hidden": "true" }, icon("like"));
+    stack.append(text.similarShort(hit.similar));
+    cell.append(stack);
+  }
   if (hit.offline) {
     cell.append(make("span", { class: "badge", "aria-hidden": "true" }, icon("drive"), text.offline));
   }

@@ -2,7 +2,7 @@
 
 /**
  * Hear keys for the box and for the whole page. `does`: {isElsewhere(), isInGrid(), isLooking(),
- * enterGrid(), leaveGrid(), move(key), preview(), open(), reveal(), like(), copy(), copyPath(),
+ * enterGrid(), leaveGrid(), move(key), preview(), open(), reveal(), like(), group(), copy(), copyPath(),
  * clear(), stopLooking(), help()}.
  */
 export function listenToKeys(box, does) {
@@ -13,7 +13,8 @@ export function listenToKeys(box, does) {
     if (event.isComposing || event.keyCode === 229) return; // an input method is at work
     if (does.isElsewhere()) return;
     if (event.target === box) return boxKey(event);
-    if (event.target.closest("input, textarea, a, button") && event.key !== "/") return;
+    const isForAll = event.key === "/" || event.key === "?";
+    if (event.target.closest("input, textarea, a, button") && !isForAll) return;
     if (event.key === "/") return act(event, () => box.select());
     // Pressed beside everything, letters are meant for the box, and arrows for the photos.
     const isMeant = event.key.length === 1 ? event.key !== " " : /^(ArrowDown|Esc)/.test(event.key);
@@ -27,7 +28,7 @@ export function listenToKeys(box, does) {
   function boxKey(event) {
     const { key } = event;
     const command = event.ctrlKey || event.metaKey;
-    if (key === "Enter") return act(event, () => enterKey(command, event.shiftKey));
+    if (key === "Enter") return act(event, () => enterKey(event, command));
     if (command && key.toLowerCase() === "c" && does.isInGrid() && !isSelecting()) {
       return act(event, event.shiftKey ? does.copyPath : does.copy);
     }
@@ -46,9 +47,10 @@ export function listenToKeys(box, does) {
     else if (/^(Arrow|Home$|End$)/.test(key)) act(event, () => does.move(key));
   }
 
-  function enterKey(command, shift) {
+  function enterKey({ shiftKey, altKey }, command) {
     if (!does.isInGrid()) does.enterGrid();
-    else if (shift) does.like();
+    else if (shiftKey) does.like();
+    else if (altKey) does.group();
     else if (command) does.reveal();
     else does.open();
   }

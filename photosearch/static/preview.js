@@ -20,11 +20,12 @@ export class Preview {
   #facts = make("p", { class: "facts" });
   #why = make("ul", { class: "why", "aria-label": text.why });
   #folder = make("p", { class: "folder" });
+  #similar = button("", () => this.#on.group(this.hit), { className: "tool" });
   #previous;
   #next;
   hit = null; // the photo shown; null: closed
 
-  /** `on`: {move(step), open(hit), reveal(hit), copy(hit), copyPath(hit), like(hit), closed(),
+  /** `on`: {move(step), open(hit), reveal(hit), copy(hit), copyPath(hit), like(hit), group(hit), closed(),
    * keys()}. */
   constructor(dialog, on) {
     this.#dialog = dialog;
@@ -44,6 +45,7 @@ export class Preview {
       "div",
       { class: "previewbar" },
       make("div", { class: "about" }, this.#name, this.#facts, this.#folder, this.#why),
+      this.#similar,
       act(text.moreLikeThis, "like", () => this.#on.like(this.hit)),
       act(text.copy, "copy", () => this.#on.copy(this.hit)),
       act(text.open, "open", () => this.#on.open(this.hit)),
@@ -78,6 +80,8 @@ export class Preview {
       .join("  ·  ");
     this.#folder.textContent = folderName(hit.path);
     this.#why.replaceChildren(...hit.why.map((reason) => make("li", {}, reason)));
+    this.#similar.hidden = !hit.similar;
+    this.#similar.textContent = hit.similar ? text.showSimilar(hit.similar) : "";
     this.#why.hidden = hit.why.length === 0;
     this.#previous.disabled = isFirst;
     this.#next.disabled = isLast;
@@ -128,6 +132,7 @@ export class Preview {
       " ": () => this.close(),
       Enter: () => {
         if (event.shiftKey) this.#on.like(this.hit);
+        else if (event.altKey) this.#on.group(this.hit);
         else if (command) this.#on.reveal(this.hit);
         else this.#on.open(this.hit);
       },

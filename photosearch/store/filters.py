@@ -8,6 +8,7 @@ the quote itself means anything, and that is doubled.
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -23,7 +24,10 @@ from photosearch.conditions import (
     InFolder,
     NameHas,
     OfFormat,
+    OfKind,
     OfShape,
+    Part,
+    Says,
     Sensitivity,
     TakenEvery,
     TakenIn,
@@ -32,9 +36,12 @@ from photosearch.conditions import (
 )
 from photosearch.store.connection import Connection
 from photosearch.store.photos import MAX_SQL_VARIABLES, Place, join, roots
+from photosearch.store.places import KM_PER_DEGREE, distance_km, named
 from photosearch.types import Ids, Photo
 
 TRIGRAM: Final = 3  # characters; FTS5 finds nothing shorter
+FAVOURITE_STARS: Final = 4  # of five, in the file's own rating
+MAX_ISO: Final = 1 << 40
 PANORAMA: Final = 2.0  # times as wide as high
 
 # Newest first: by the camera's date, else by the file's, as `photos.newest` has it.
@@ -167,8 +174,76 @@ def _clause(db: Connection, condition: Condition) -> _Clause:
             return _Clause(f"p.format IN ({', '.join('?' * len(formats))})", formats)
         case OfShape(shape):
             return _Clause(_SHAPES[shape])
-        case Written() | Sensitivity() | TakenNear() | Favourite():
-            return _Clause("0")  # not stored yet: no photo is known to be so
+        case Says(part, text):
+            return _says(part, text)
+        case OfKind(kind):
+            return _Clause(_facts("kind = ?"), (kind,))
+        case Written(field, text):
+            return _Clause(
+                _facts(f"{field} LIKE ? ESCAPE '\\'"), (f"%{_escaped(_bindable(text))}%",)
+            )
+        case Sensitivity(low, high):
+            bounds = (0 if low is None else low, MAX_ISO if high is None else high)
+            return _Clause(_facts("iso BETWEEN ? AND ?"), bounds)
+        case TakenNear(place, within_km):
+            return _near(db, place, within_km)
+        case Favourite():
+            return _Clause(_facts("rating >= ?"), (FAVOURITE_STARS,))
+
+
+def _facts(sql: str) -> str:
+    return f"p.id IN (SELECT photo_id FROM facts WHERE {sql})"
+
+
+def _says(part: Part, text: str) -> _Clause:
+    """By three characters through the index of words; shorter text by looking at every row."""
+    text = _bindable(text)
+    table, column = {
+        "caption": ("facts", "caption"),
+        "keyword": ("facts", "keywords"),
+        "place": ("facts", "place"),
+        "picture": ("texts", "text"),
+    }[part]
+    texts = _spellings(text)
+    if min(len(text) for text in texts) >= TRIGRAM:
+        phrases = " OR ".join('"' + text.replace('"', '""') + '"' for text in texts)
+        sql = f"p.id IN (SELECT rowid FROM {table}_words WHERE {table}_words MATCH ?)"
+        return _Clause(sql, (f"{column} : ({phrases})",))
+    likes = " OR ".join([f"{column} LIKE ? ESCAPE '\\'"] * len(texts))
+    return _Clause(
+        f"p.id IN (SELECT photo_id FROM {table} WHERE {likes})",
+        tuple(f"%{_escaped(text)}%" for text in texts),
+    )
+
+
+def _near(db: Connection, place: str | tuple[float, float], within_km: float) -> _Clause:
+    """A point by its circle. A name by its town's, or as text in the names of places."""
+    if isinstance(place, str):
+        town = named(db, _bindable(place))
+        if town is None:  # a country, a district: text in the names of places
+            return _says("place", place)
+        return _circle(db, town.latitude, town.longitude, max(within_km, town.reach_km))
+    return _circle(db, *place, within_km)
+
+
+def _circle(db: Connection, latitude: float, longitude: float, within_km: float) -> _Clause:
+    """The photos in it, found by a band of latitudes first."""
+    high = within_km / KM_PER_DEGREE
+    rows = db.execute(
+        "SELECT photo_id, latitude, longitude FROM facts WHERE latitude BETWEEN ? AND ?",
+        (latitude - high, latitude + high),
+    )
+    inside = [
+        photo_id
+        for photo_id, lat, lon in rows
+        if distance_km(latitude, longitude, lat, lon) <= within_km
+    ]
+    return _Clause("p.id IN (SELECT value FROM json_each(?))", (json.dumps(inside),))
+
+
+def _bindable(text: str) -> str:
+    """Without what FTS5 ends a phrase at, or SQLite cannot store: NUL and lone surrogates."""
+    return "".join(char for char in text if char != "\0" and not "\ud800" <= char <= "\udfff")
 
 
 def _taken_every(condition: TakenEvery) -> _Clause:
@@ -213,7 +288,7 @@ def _name_has(db: Connection, text: str) -> _Clause:
 
 def _path_has(text: str) -> _Clause:
     """The path, as the index has it, contains the text in any case."""
-    texts = _spellings(text)
+    texts = _spellings(_bindable(text))
     if min(len(text) for text in texts) >= TRIGRAM:
         phrases = " OR ".join('"' + text.replace('"', '""') + '"' for text in texts)
         sql = "l.id IN (SELECT rowid FROM location_names WHERE location_names MATCH ?)"

@@ -48,7 +48,7 @@ ARGUMENTS = [
     # Names that an attacker's site could have, all of them this machine.
     "--host-resolver-rules=MAP *.evil.test 127.0.0.1",
 ]
-FOLLOW_MS = 30_000  # for a machine that is busy with other things
+FOLLOW_MS = 60_000  # for a machine that is busy with other things
 REDS, GREENS = 70, 5  # more red ones than one page of results holds
 MARKUP = 'green-<img src=x onerror="document.title=1">&amp;.jpg'
 
@@ -98,7 +98,7 @@ class Daemon:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
 
 
 def start_daemon(home: Path, disk: Path, *, bundle: Path | None, port: int | None = None) -> Daemon:
@@ -243,6 +243,7 @@ def opening(browser: Browser, daemon: Daemon) -> Iterator[Opener]:
         options = {"viewport": {"width": 1000, "height": 700}, "locale": "en-GB", **options}
         context = browser.new_context(**options)
         contexts.append(context)
+        context.set_default_timeout(2 * FOLLOW_MS)
         context.add_init_script(script)
         window = Window(context.new_page())
         windows.append(window)

@@ -201,5 +201,6 @@ def test_nothing_is_told_to_where_a_link_leads(
     window.page.wait_for_url(target)
     wait_for(window.page, lambda: any(line.startswith("/landed") for line in Site.asked))
     assert [line for line in Site.asked if line.startswith("/landed")] == ["/landed "]
-    window.requests = [url for url in window.requests if "evil.test" not in url]
+    window.page.goto("about:blank")
+    window.requests.clear()  # one of them led elsewhere, as it should
     window.complaints.clear()

@@ -11,8 +11,9 @@ import pytest
 from conftest import Bench, jpeg
 
 from photosearch.bundle import Background, Tail
+from photosearch.conditions import Group, NameHas, Says, TakenNear, Written
 from photosearch.library import Changes, Embedded
-from photosearch.query import Query, parse
+from photosearch.query import SAYS, Query, parse
 from photosearch.relevance import BY_EYE
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.search import Results, Search, turned_away
@@ -250,15 +251,93 @@ def test_why_says_which_parts_a_photo_met(album: Bench) -> None:
     assert odd.why == ("shows dog foo:bar", "foo:bar is taken as words: there is no filter foo:")
 
 
+@pytest.fixture
+def told(album: Bench) -> Bench:
+    """The album, of whose photos four say something of themselves."""
+    db = open_writer(album.library.file)
+    ids = [row[0] for row in db.execute("SELECT id FROM photos ORDER BY id LIMIT 4")]
+    columns = (
+        "photo_id, reader, camera, lens, iso, latitude, longitude, rating, caption, keywords,"
+        " place, kind"
+    )
+    rows = (
+        (
+            ids[0],
+            1,
+            "Apple iPhone 12",
+            "50mm f/1.8",
+            800,
+            45.76,
+            4.84,
+            5,
+            "Our 'big' day",
+            "wedding\ncake",
+            "Lyon, France",
+            "photo",
+        ),
+        (ids[1], 1, "Canon EOS 5D", "24-70mm", 1600, 45.90, 4.84, 3, "", "", "", "photo"),
+        (ids[2], 1, "Canon_X", None, None, None, None, None, "喜 family", "", "", "screenshot"),
+        (ids[3], 1, None, None, 100, 48.85, 2.35, 4, "100% fun", "", "Paris, France", "photo"),
+    )
+    with transaction(db):
+        marks = ", ".join("?" * 12)
+        for row in rows:
+            db.execute(f"INSERT OR REPLACE INTO facts ({columns}) VALUES ({marks})", row)
+        db.execute("INSERT INTO texts (photo_id, reader, text) VALUES (?, 1, 'EXIT 42')", (ids[1],))
+    db.close()
+    return album
+
+
 @pytest.mark.parametrize(
-    "typed", ["camera:x", "dog iso:>800", "near:Lyon within:5km", "is:favourite", "type:raw cat"]
+    ("typed", "wanted", "why"),
+    [
+        ('camera:"iphone 12"', {0}, "taken with iphone 12"),
+        ("camera:canon", {1, 2}, "taken with canon"),
+        ("camera:canon_x", {2}, "taken with canon_x"),
+        ("lens:50mm", {0}, "taken through 50mm"),
+        ("iso:>800", {1}, "taken at ISO >800"),
+        ("iso:100..800", {0, 3}, "taken at ISO 100 to 800"),
+        ("near:45.76,4.84 within:5km", {0}, "taken near 45.76,4.84"),
+        ("near:45.76,4.84 within:20km", {0, 1}, "taken near 45.76,4.84"),
+        ("near:France", {0, 3}, "taken near France"),
+        ("is:favourite", {0, 3}, "is a favourite"),
+        ('"wedding"', {0}, "keyword has wedding"),
+        ("\"'big' day\"", {0}, "caption has 'big' day"),
+        ('"喜"', {2}, "caption has 喜"),
+        ('"100%"', {3}, "caption has 100%"),
+        ('"Lyon, F"', {0}, "place has Lyon, F"),
+        ('"exit 42"', {1}, "the text in the picture has exit 42"),
+    ],
 )
-def test_a_filter_on_what_is_not_known_finds_nothing_and_says_so(album: Bench, typed: str) -> None:
-    for show_all in (False, True):
-        found = ask(typed, album, show_all=show_all)
-        assert found.hits == ()
-        assert len(found.notes) == 1
-        assert found.notes[0].endswith("yet, so it finds none")
+def test_what_files_say_of_themselves_is_found_and_is_why(
+    told: Bench, typed: str, wanted: set[int], why: str
+) -> None:
+    first = min(told.library.index.exact.ids().tolist())
+    found = ask(typed, told)
+    assert {hit.photo_id - first for hit in found.hits} == wanted
+    assert all(hit.why == (why,) for hit in found.hits)
+    without = ask(f"{typed.split(' within')[0]} in:nowhere", told)
+    assert without.hits == ()
+
+
+def test_a_screenshot_is_one_by_its_name_or_by_what_it_says(told: Bench) -> None:
+    assert len(ask("is:screenshot", told).hits) == 2
+    assert len(ask("-is:screenshot", told).hits) == 28
+
+
+@pytest.mark.parametrize(
+    "text", ["\0", "a\0b", "abc\0", "\ud800", "abc\ud800", "\0\0\0", '"', '""', "%_\\"]
+)
+def test_no_text_breaks_the_index_of_words(told: Bench, text: str) -> None:
+    """Asked of the store itself, which other callers reach without the parser's cleaning."""
+    for condition in (
+        NameHas(text, ""),
+        *(Says(part, text, "") for part, _ in SAYS),
+        Written("camera", text, ""),
+        TakenNear(text, 5.0, ""),
+    ):
+        for negative in (False, True):
+            told.library.reader.matching([Group((condition,), negative)])
 
 
 def test_an_empty_answer_of_filters_says_that_they_are_why(album: Bench) -> None:

@@ -1,0 +1,58 @@
+"""Photos shown as one (a burst, near duplicates), and how each is reached on the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pages import GREENS, Opener, needs_chromium
+from playwright.sync_api import Route, expect
+
+pytestmark = needs_chromium
+
+
+def test_a_hit_that_stands_for_others_says_so_and_opens_into_them(open_page: Opener) -> None:
+    window = open_page()
+    page = window.page
+
+    def stack(route: Route) -> None:
+        """The daemon's answer, in which the first photo stands for the two after it."""
+        answer: dict[str, Any] = route.fetch().json()
+        if len(answer["hits"]) == GREENS:
+            members.extend(answer["hits"][:3])
+            answer["hits"] = [{**answer["hits"][0], "similar": 2}, *answer["hits"][3:]]
+        route.fulfill(body=json.dumps(answer), content_type="application/json")
+
+    members: list[dict[str, Any]] = []
+    page.route("**/search?*", stack)
+    page.route(
+        "**/group",
+        lambda route: route.fulfill(body=json.dumps(members[:3]), content_type="application/json"),
+    )
+    window.box.fill("green")
+    expect(window.options).to_have_count(GREENS - 2)
+    expect(page.locator(".stack")).to_have_text("+2")
+    expect(window.options.first).to_have_accessible_name(named(members[0]))
+    page.locator(".stack").click()
+    chip = page.locator(".chip")
+    expect(chip).to_contain_text("with green")
+    expect(window.options).to_have_count(3)
+    expect(page.locator(".stack")).to_have_count(0)
+    chip.get_by_role("button").click()
+    expect(window.box).to_have_value("green")
+    expect(window.options).to_have_count(GREENS - 2)
+    window.press("ArrowDown", "Alt+Enter")
+    expect(window.options).to_have_count(3)
+    window.press("Escape")
+    expect(window.options).to_have_count(GREENS - 2)
+    window.press("ArrowDown", " ")
+    window.preview.get_by_role("button", name="Show 2 similar photos").click()
+    expect(window.options).to_have_count(3)
+    window.page.keyboard.type("r")  # typing leaves the group
+    expect(chip).to_have_count(0)
+
+
+def named(hit: dict[str, Any]) -> Any:
+    name = hit["path"].rsplit("/", 1)[-1]
+    return re.compile(re.escape(name.split("\udce9")[0][:7]) + ".*and 2 similar$")
