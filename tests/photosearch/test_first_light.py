@@ -24,6 +24,9 @@ PLAIN_QUERIES = {
     "a rocket launch": "rocket.jpg",
     "a flower": "flower.jpg",
     "a Chinese temple": "china.jpg",
+    "一只猫": "chelsea.png",
+    "一杯咖啡": "coffee.png",
+    "火箭发射": "rocket.jpg",
 }
 SHIPPED_BYTES = 40_000_000
 

@@ -65,6 +65,10 @@ class Program:
         return [Path(json.loads(line)["path"]).name for line in done.stdout.splitlines()]
 
     def serve(self, *args: str) -> Served:
+        settings = self.home / "config.toml"
+        if not settings.exists():  # reading text in every picture would only cost minutes here
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings.write_text("read_text = false\n", encoding="utf-8")
         command = [*APP, "--home", str(self.home), "--bundle", str(self.bundle), "--no-open", *args]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
