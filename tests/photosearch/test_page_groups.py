@@ -17,42 +17,43 @@ def test_a_hit_that_stands_for_others_says_so_and_opens_into_them(open_page: Ope
     page = window.page
 
     def stack(route: Route) -> None:
-        """The daemon's answer, in which the first photo stands for the two after it."""
+        """The daemon's answer, in which the first photo stands for the three after it."""
         answer: dict[str, Any] = route.fetch().json()
         if len(answer["hits"]) == GREENS:
-            members.extend(answer["hits"][:3])
-            answer["hits"] = [{**answer["hits"][0], "similar": 2}, *answer["hits"][3:]]
+            members.extend(answer["hits"][:4])
+            answer["hits"] = [{**answer["hits"][0], "similar": 3}, *answer["hits"][4:]]
         route.fulfill(body=json.dumps(answer), content_type="application/json")
 
     members: list[dict[str, Any]] = []
     page.route("**/search?*", stack)
     page.route(
         "**/group",
-        lambda route: route.fulfill(body=json.dumps(members[:3]), content_type="application/json"),
+        lambda route: route.fulfill(body=json.dumps(members[:4]), content_type="application/json"),
     )
     window.box.fill("green")
-    expect(window.options).to_have_count(GREENS - 2)
-    expect(page.locator(".stack")).to_have_text("+2")
+    expect(window.options).to_have_count(GREENS - 3)
+    expect(page.locator(".stack")).to_have_text("+3")
     expect(window.options.first).to_have_accessible_name(named(members[0]))
     page.locator(".stack").click()
     chip = page.locator(".chip")
     expect(chip).to_contain_text("with green")
-    expect(window.options).to_have_count(3)
+    expect(window.options).to_have_count(4)
     expect(page.locator(".stack")).to_have_count(0)
     chip.get_by_role("button").click()
     expect(window.box).to_have_value("green")
-    expect(window.options).to_have_count(GREENS - 2)
+    expect(window.options).to_have_count(GREENS - 3)
     window.press("ArrowDown", "Alt+Enter")
-    expect(window.options).to_have_count(3)
+    expect(window.options).to_have_count(4)
     window.press("Escape")
-    expect(window.options).to_have_count(GREENS - 2)
+    expect(window.options).to_have_count(GREENS - 3)
     window.press("ArrowDown", " ")
-    window.preview.get_by_role("button", name="Show 2 similar photos").click()
-    expect(window.options).to_have_count(3)
-    window.page.keyboard.type("r")  # typing leaves the group
+    window.preview.get_by_role("button", name="Show 3 similar photos").click()
+    expect(window.options).to_have_count(4)
+    expect(chip).to_contain_text("with green")
+    window.box.fill("red")  # typing leaves the group
     expect(chip).to_have_count(0)
 
 
 def named(hit: dict[str, Any]) -> Any:
     name = hit["path"].rsplit("/", 1)[-1]
-    return re.compile(re.escape(name.split("\udce9")[0][:7]) + ".*and 2 similar$")
+    return re.compile(re.escape(name.split("\udce9")[0][:7]) + ".*and 3 similar$")
