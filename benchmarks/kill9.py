@@ -63,7 +63,7 @@ def stamp(number: int) -> Stamp:
 
 def open_small(file: Path) -> Library:
     """A library that builds and keeps its graph from the first photos on."""
-    writer.SAVE_GRAPH_AFTER = 8  # type: ignore[misc]
+    writer.KEEP_AFTER = 8  # type: ignore[misc]
     graphs.CHUNK_BYTES = 4096  # type: ignore[misc]
     return Library(file, space="kill9", dim=DIM, bundle="kill9", graph_from=40 * DIM * 4)
 

@@ -16,15 +16,33 @@ import tempfile
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-NAMES = ("index", "faults", "doctor")
-INDEX, FAULTS, DOCTOR = (f"tests/photosearch/test_{name}.py" for name in NAMES)
+NAMES = ("index", "faults", "doctor", "index_cells", "store")
+INDEX, FAULTS, DOCTOR, CELLS, STORE = (f"tests/photosearch/test_{name}.py" for name in NAMES)
 
 MUTANTS = (  # one a line, whatever its length
     # file, what stands there, what is planted, the tests that must notice
     ("index/exact.py", "self._rows[last] = 0.0", "pass", INDEX),
-    ("index/exact.py", "self._row_at[moved] = row + 1", "pass", INDEX),
+    ("index/exact.py", "self._row_at[photo_id] = row + 1", "pass", INDEX),
+    ("index/exact.py", "self._ids[last] = NOBODY", "pass", CELLS),
+    ("index/exact.py", "self._used[block] -= 1", "pass", CELLS),
+    ("index/exact.py", "self.remove(photo_id)\n            self._put", "self._put", CELLS),
+    ("index/exact.py", "if tail and self.tail_count:", "if False:", CELLS),
+    ("index/exact.py", "scores[self._ids[: self._end] == NOBODY] = -np.inf", "pass", CELLS),
+    ("index/cells.py", "promising[first] = False", "pass", CELLS),
+    ("index/cells.py", "if len(scores) < k:", "if False:", CELLS),
+    ("index/cells.py", "self.refresh(exact)\n        ids, cells", "ids, cells", CELLS),
+    ("index/cells.py", "int(cells.max(initial=0)) < count", "True", CELLS),
+    ("index/cells.py", "int(np.bincount(ids).max()) == 1", "True", CELLS),
+    ("index/neighbours.py", "among = self.exact.marked(allowed)", "among = None", CELLS),
+    ("library/opening.py", "exact.settle()", "pass", CELLS),
+    ("store/embeddings.py", "sound = (_sums(records) == WORDS_SUM) &", "sound =", STORE),
+    ("store/embeddings.py", "blob.write(bytes(size))", "pass", STORE),
+    ("store/embeddings.py", "if free == ALL_SLOTS:", "if False:", STORE),
+    ("store/embeddings.py", "stale = 0 WHERE", "stale = stale WHERE", STORE),
+    ("store/schema.py", "SET stale = stale | (1 << (old.slot & 63))", "SET stale = stale", STORE),
+    ("library/writer.py", "embeddings.scrub(self._db)", "pass", DOCTOR),
     ("index/exact.py", "self._row_at[photo_id] = 0", "pass", INDEX),
-    ("index/exact.py", "wanted, rows = wanted[rows > 0], rows[rows > 0]", "pass", INDEX),
+    ("index/exact.py", "photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]", "pass", INDEX),
     ("index/exact.py", "wanted = np.unique(wanted)", "pass", INDEX),
     ("index/exact.py", "return everything[rows]", "return everything[: len(rows)]", INDEX),
     ("index/links.py", "self.links.max(initial=0)) < n", "self.links.max(initial=0)) <= n", FAULTS),
@@ -41,7 +59,6 @@ MUTANTS = (  # one a line, whatever its length
     ("store/connection.py", "secure_delete = ON", "secure_delete = OFF", DOCTOR),
     ("store/connection.py", "wal_checkpoint(TRUNCATE)", "wal_checkpoint(PASSIVE)", FAULTS),
     ("store/connection.py", "PRAGMA busy_timeout = 0", "PRAGMA busy_timeout = 200", FAULTS),
-    ("store/embeddings.py", "(found, vectors) if sound.all()", "(found, vectors) if True", DOCTOR),
     ("library/writer.py", "self._drop_unsound()\n", "pass\n", DOCTOR),
     ("library/writer.py", "graphs.drop_graphs(self._db, self._space_id)", "pass", FAULTS),
     ("library/writer.py", "self._rested = checkpoint(self._db)\n        return len(gone)",

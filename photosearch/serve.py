@@ -150,9 +150,15 @@ def run(daemon: Daemon, listener: socket.socket, *, on_ready: Callable[[], None]
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
+        checking = None
         if server.started:
             on_ready()
+            # Beside the first answers, not before them: at a million photos it takes seconds.
+            checking = asyncio.create_task(asyncio.to_thread(daemon.library.reader.require_sound))
+            checking.add_done_callback(lambda done: request_stop() if done.exception() else None)
         await serving
+        if checking is not None:
+            await checking  # a damaged library ends the daemon, by name
 
     asyncio.run(main())
     return 130 if signal.SIGINT in caught else 0

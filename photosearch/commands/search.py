@@ -90,9 +90,11 @@ def _search_here(args: Namespace, place: Home, query: Query) -> Results:
             )
         example = args.like if args.like is not None else query.like_path
         like = _vector_of(os.path.expanduser(example), encoder) if example is not None else None
-        return Search(encoder, index, reader, load_background(bundle)).run(
+        found = Search(encoder, index, reader, load_background(bundle)).run(
             query, k=args.count, show_all=args.all, like=like
         )
+        reader.require_sound()  # or nothing is shown of it
+        return found
     finally:
         reader.close()
 

@@ -1,12 +1,15 @@
 """Exact neighbours by one pass over the vectors.
 
-The oracle the graph is tested against, and the whole index of most libraries:
-100,000 x 256 takes 5 to 10 ms, has recall 1 and cannot be damaged.
+The oracle everything else is tested against, and the whole index of most libraries. The
+rows lie in blocks, one for each cell (cells.py) and a last one, the tail, for photos that
+have none yet; a library without cells is all tail.
 """
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,28 +26,73 @@ MAX_ID: Final = (1 << 28) - 1
 GATHER_ROWS: Final = 512
 # From this share of the rows on, one pass over all of them is cheaper than gathering.
 PASS_SHARE: Final = 0.5
+NOBODY: Final = -1  # in place of an id, where a row is not used
 
 
 class ExactIndex:
-    """Unit vectors by photo id.
+    """Unit vectors by photo id, in blocks.
 
-    True between calls: rows 0..count-1 are used, and zero beyond; ids are distinct
-    and in 0..MAX_ID; `_row_at[ids[i]] == i + 1`, and 0 for every other id. Any
-    thread may call.
+    True between calls: block b owns rows starts[b]..starts[b + 1] - 1, the tail those from
+    starts[-1] on. In each, used rows come first; the others are zero and nobody's. Ids are
+    distinct and in 0..MAX_ID; `_row_at[_ids[row]] == row + 1`, and 0 for every other id.
+    Any thread may call; who needs several calls to agree holds `lock` meanwhile.
     """
 
     def __init__(self, ids: Ids, vectors: Matrix) -> None:
         assert vectors.ndim == 2 and len(ids) == len(vectors), (ids.shape, vectors.shape)
         self.dim = vectors.shape[1]
-        self._lock = threading.Lock()
-        self._count = len(ids)
+        self.lock = threading.RLock()
+        self._starts = [0]
+        self._used: list[int] = []  # rows of each block but the tail
+        self._count = self._end = len(ids)
         self._ids = np.array(ids, dtype=np.int64)
         self._rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        top = int(self._ids.max(initial=-1))
-        assert int(self._ids.min(initial=0)) >= 0 and top <= MAX_ID, "a photo id is out of range"
-        self._row_at = np.zeros(top + 1, np.int32)
-        self._row_at[self._ids] = np.arange(1, self._count + 1, dtype=np.int32)
-        assert np.count_nonzero(self._row_at) == self._count, "a photo id came twice"
+        self._row_at = _table(self._ids, np.arange(self._count))
+
+    @classmethod
+    def reserve(
+        cls, dim: int, ids: Ids, blocks: NDArray[np.int64], *, block_count: int, count: int
+    ) -> ExactIndex:
+        """An empty index with room for `count` photos, of which these will go to these blocks;
+        `fill` it, then `settle` it."""
+        index = cls(np.empty(0, np.int64), np.empty((0, dim), np.float32))
+        rows = index._lay_out(blocks, block_count)
+        index._row_at = _table(ids, rows)
+        most = index._starts[-1] + max(0, count - len(ids))
+        index._ids = np.full(most, NOBODY, np.int64)
+        index._rows = np.zeros((most, dim), np.float32)
+        index._end = index._starts[-1]
+        return index
+
+    def fill(self, ids: Ids, vectors: Matrix) -> None:
+        """Put photos on the rows reserved for them, others at the end of the tail."""
+        with self.lock:
+            top = int(ids.max(initial=-1))
+            assert int(ids.min(initial=0)) >= 0 and top <= MAX_ID, "a photo id is out of range"
+            self._reach(top)
+            rows = self._row_at[ids].astype(np.int64) - 1
+            new = np.flatnonzero(rows < 0)
+            while self._end + len(new) > len(self._ids):
+                self._grow()
+            rows[new] = np.arange(self._end, self._end + len(new))
+            self._row_at[ids[new]] = rows[new] + 1
+            self._end += len(new)
+            if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and len(new) == len(rows):
+                self._rows[rows[0] : rows[-1] + 1] = vectors
+            else:
+                self._rows[rows] = vectors
+            self._ids[rows] = ids
+
+    def settle(self) -> None:
+        """After the last `fill`: close up where a photo that was reserved for did not come."""
+        with self.lock:
+            reserved = np.flatnonzero(self._row_at)
+            rows = self._row_at[reserved] - 1
+            absent = self._ids[rows] == NOBODY
+            self._count = len(reserved)
+            self._ids[rows[absent]] = reserved[absent]
+            for photo_id in reserved[absent].tolist():
+                self.remove(photo_id)
 
     def __len__(self) -> int:
         return self._count
@@ -52,72 +100,141 @@ class ExactIndex:
     def __contains__(self, photo_id: int) -> bool:
         return self._row(photo_id) >= 0
 
+    @property
+    def block_count(self) -> int:
+        return len(self._used)
+
+    @property
+    def tail_count(self) -> int:
+        return self._end - self._starts[-1]
+
     def _row(self, photo_id: int) -> int:
         """The row of a photo; -1 where it is not here."""
         return int(self._row_at[photo_id]) - 1 if 0 <= photo_id < len(self._row_at) else -1
 
     def add(self, photo_id: int, vector: Vector) -> None:
-        """Add one photo; a photo's vector in a space never changes, so a known id is left alone."""
+        """Add one photo to the tail; a photo's vector in a space never changes, so a known id
+        is left alone."""
         assert vector.shape == (self.dim,), vector.shape
         assert 0 <= photo_id <= MAX_ID, photo_id
-        with self._lock:
+        with self.lock:
             if self._row(photo_id) >= 0:
                 return
-            if self._count == len(self._ids):
+            self._reach(photo_id)
+            if self._end == len(self._ids):
                 self._grow()
-            if photo_id >= len(self._row_at):
-                longer = np.zeros(max(FIRST_CAPACITY, photo_id + photo_id // 2 + 1), np.int32)
-                longer[: len(self._row_at)] = self._row_at
-                self._row_at = longer
-            self._ids[self._count] = photo_id
-            self._rows[self._count] = vector
+            self._put(self._end, photo_id, vector)
+            self._end += 1
             self._count += 1
-            self._row_at[photo_id] = self._count
 
     def remove(self, photo_id: int) -> bool:
-        """Forget one photo; False where it was not known. The last row takes its place."""
-        with self._lock:
+        """Forget one photo; False where it was not known. Its block's last row takes its place."""
+        with self.lock:
             row = self._row(photo_id)
             if row < 0:
                 return False
-            last = self._count - 1
-            if row != last:
-                moved = int(self._ids[last])
-                self._ids[row] = moved
-                self._rows[row] = self._rows[last]
-                self._row_at[moved] = row + 1
+            if row >= self._starts[-1]:
+                self._end -= 1
+                last = self._end
+            else:
+                block = bisect_right(self._starts, row) - 1
+                self._used[block] -= 1
+                last = self._starts[block] + self._used[block]
             self._row_at[photo_id] = 0
+            if row != last:
+                self._put(row, int(self._ids[last]), self._rows[last])
+            self._ids[last] = NOBODY
             self._rows[last] = 0.0  # a forgotten photo leaves nothing behind in memory
-            self._count = last
+            self._count -= 1
             return True
+
+    def move(self, photo_id: int, block: int) -> bool:
+        """Take a photo out of the tail into a block; False where that is full, or it is not
+        in the tail any more."""
+        with self.lock:
+            row = self._row(photo_id)
+            place = self._starts[block] + self._used[block]
+            if row < self._starts[-1] or place == self._starts[block + 1]:
+                return False
+            vector = self._rows[row].copy()
+            self.remove(photo_id)
+            self._put(place, photo_id, vector)
+            self._used[block] += 1
+            self._count += 1
+            return True
+
+    def _put(self, row: int, photo_id: int, vector: Vector) -> None:
+        self._ids[row] = photo_id
+        self._rows[row] = vector
+        self._row_at[photo_id] = row + 1
 
     def search(self, query: Vector, k: int) -> tuple[Ids, Vector]:
         """The k best (ids, cosines), best first; equal scores by photo id."""
-        with self._lock:
-            return best(self._ids[: self._count], self._rows[: self._count] @ query, k)
+        with self.lock:
+            scores = self._rows[: self._end] @ query
+            if self._count < self._end:
+                scores[self._ids[: self._end] == NOBODY] = -np.inf
+            return best(self._ids[: self._end], scores, min(k, self._count))
+
+    def scan(self, blocks: Sequence[int], query: Vector, *, tail: bool) -> tuple[Ids, Vector]:
+        """Row numbers and cosines of all photos in these blocks, and in the tail where asked."""
+        starts = [self._starts[block] for block in blocks]
+        ends = [start + self._used[block] for start, block in zip(starts, blocks, strict=True)]
+        if tail and self.tail_count:
+            starts.append(self._starts[-1])
+            ends.append(self._end)
+        if not starts:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        rows = self._rows
+        scores = np.concatenate(
+            [rows[start:end].dot(query) for start, end in zip(starts, ends, strict=True)]
+        )
+        lengths = np.subtract(ends, starts)
+        numbers = np.arange(len(scores)) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+        return numbers, scores
+
+    def ids_at(self, rows: NDArray[np.int64]) -> Ids:
+        found: Ids = self._ids[rows]
+        return found
 
     def scores_of(self, photo_ids: Ids, query: Vector) -> tuple[Ids, Vector]:
         """Exact cosines of those of these photos that are here, each once, in id order.
 
         Costs one pass over their rows, and never more than one over all of them.
         """
-        wanted = np.asarray(photo_ids, np.int64)
-        if len(wanted) > 1 and not bool((wanted[1:] > wanted[:-1]).all()):
-            wanted = np.unique(wanted)
-        with self._lock:
-            wanted = wanted[np.searchsorted(wanted, 0) : np.searchsorted(wanted, len(self._row_at))]
-            rows = self._row_at[wanted]
-            if not rows.all():
-                wanted, rows = wanted[rows > 0], rows[rows > 0]
-            return wanted, self._dot(rows - 1, query)
+        wanted = in_order(photo_ids)
+        with self.lock:
+            wanted, rows = self.rows_at(wanted)
+            return wanted, self._dot(rows, query)
+
+    def rows_at(self, photo_ids: Ids) -> tuple[Ids, NDArray[np.int32]]:
+        """Those of these ids, given in order, that are here, and their row numbers."""
+        table = self._row_at
+        if len(photo_ids) and not 0 <= photo_ids[0] <= photo_ids[-1] < len(table):
+            start, end = np.searchsorted(photo_ids, (0, len(table)))
+            photo_ids = photo_ids[start:end]
+        rows = table[photo_ids]
+        if not rows.all():
+            photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]
+        return photo_ids, rows - 1
+
+    def marked(self, photo_ids: Ids) -> NDArray[np.bool_]:
+        """For every row, whether it is one of these photos', whose ids are given in order."""
+        with self.lock:
+            marks = np.zeros(self._end, np.bool_)
+            marks[self.rows_at(photo_ids)[1]] = True
+            return marks
 
     def _dot(self, rows: NDArray[np.int32], query: Vector) -> Vector:
         """Cosines of these rows; the lock is held."""
         if len(rows) >= PASS_SHARE * self._count:
-            everything: Vector = self._rows[: self._count] @ query
+            everything: Vector = self._rows[: self._end] @ query
             return everything[rows]
+        if len(rows) <= GATHER_ROWS:
+            few: Vector = self._rows[rows] @ query
+            return few
         scores = np.empty(len(rows), np.float32)
-        part = np.empty((min(GATHER_ROWS, len(rows)), self.dim), np.float32)
+        part = np.empty((GATHER_ROWS, self.dim), np.float32)
         for start in range(0, len(rows), GATHER_ROWS):
             end = min(start + GATHER_ROWS, len(rows))
             some = part[: end - start]
@@ -128,20 +245,20 @@ class ExactIndex:
 
     def all_scores(self, query: Vector) -> Vector:
         """Cosines with every photo, in no particular order."""
-        with self._lock:
-            scores: Vector = self._rows[: self._count] @ query
-        return scores
+        with self.lock:
+            scores: Vector = self._rows[: self._end] @ query
+            return scores[self._ids[: self._end] != NOBODY] if self._count < self._end else scores
 
     def rows_of(self, photo_ids: Ids) -> tuple[Ids, Matrix]:
         """The ids that are here, in the order given, and copies of their rows."""
-        with self._lock:
+        with self.lock:
             inside = photo_ids[(photo_ids >= 0) & (photo_ids < len(self._row_at))]
             rows = self._row_at[inside]
             return inside[rows > 0], self._rows[rows[rows > 0] - 1]
 
     def contains(self, photo_ids: Ids) -> NDArray[np.bool_]:
         """Which of these photos are here."""
-        with self._lock:
+        with self.lock:
             if not len(self._row_at):
                 return np.zeros(len(photo_ids), np.bool_)
             inside = (photo_ids >= 0) & (photo_ids < len(self._row_at))
@@ -150,35 +267,129 @@ class ExactIndex:
 
     def snapshot(self) -> tuple[Ids, Matrix]:
         """Copies of the ids and rows."""
-        with self._lock:
-            return self._ids[: self._count].copy(), self._rows[: self._count].copy()
+        with self.lock:
+            used = np.flatnonzero(self._ids[: self._end] != NOBODY)
+            return self._ids[used], self._rows[used]
 
     def vector(self, photo_id: int) -> Vector | None:
-        with self._lock:
+        with self.lock:
             row = self._row(photo_id)
             return None if row < 0 else self._rows[row].copy()
 
     def ids(self) -> Ids:
-        with self._lock:
-            return self._ids[: self._count].copy()
+        with self.lock:
+            used: Ids = self._ids[: self._end][self._ids[: self._end] != NOBODY]
+            return used
+
+    def tail_ids(self) -> Ids:
+        with self.lock:
+            return self._ids[self._starts[-1] : self._end].copy()
+
+    # --- blocks -----------------------------------------------------------------------------
+
+    def arrange(self, ids: Ids, blocks: NDArray[np.int64], block_count: int) -> None:
+        """Lay the rows out anew, these photos in these blocks and all others in the tail.
+        Needs room for the rows twice while it runs."""
+        with self.lock:
+            known = self.contains(ids)
+            old, old_ids = self._rows, self.ids()
+            old_rows = self._row_at[old_ids] - 1
+            ids, blocks = ids[known], blocks[known]
+            rows = self._lay_out(blocks, block_count)
+            self._row_at[old_ids] = 0
+            self._row_at[ids] = rows + 1
+            others = old_ids[self._row_at[old_ids] == 0]
+            end = self._starts[-1] + len(others)
+            self._row_at[others] = np.arange(self._starts[-1], end) + 1
+            new_rows = self._row_at[old_ids] - 1
+            self._ids = np.full(end, NOBODY, np.int64)
+            self._ids[new_rows] = old_ids
+            self._rows = np.zeros((end, self.dim), np.float32)
+            for start in range(0, len(old_ids), GATHER_ROWS):
+                part = slice(start, start + GATHER_ROWS)
+                self._rows[new_rows[part]] = old[old_rows[part]]
+            self._end = end
+
+    def _lay_out(self, blocks: NDArray[np.int64], block_count: int) -> NDArray[np.int64]:
+        """Set the blocks' bounds for photos in these; returns the row of each."""
+        counts = np.bincount(blocks, minlength=block_count)
+        # Room for one in sixteen more, so that photos that come later join their like.
+        ends = np.cumsum(counts + counts // 16 + 1)
+        self._starts = [0, *ends.tolist()]
+        self._used = counts.tolist()
+        order = np.argsort(blocks, kind="stable")
+        first = np.asarray(self._starts[:-1]) - np.cumsum(counts) + counts
+        rows = np.empty(len(blocks), np.int64)
+        rows[order] = np.arange(len(blocks)) + np.repeat(first, counts)
+        return rows
+
+    def block_sums(self) -> tuple[Matrix, NDArray[np.int64]]:
+        """The sum of each block's rows (B, D), and how many they are."""
+        with self.lock:
+            sums = np.zeros((len(self._used), self.dim), np.float32)
+            for block, used in enumerate(self._used):
+                start = self._starts[block]
+                self._rows[start : start + used].sum(axis=0, out=sums[block])
+            return sums, np.asarray(self._used, np.int64)
+
+    def blocks_of_rows(self) -> tuple[Ids, NDArray[np.int64]]:
+        """Photos that are in a block, and which."""
+        with self.lock:
+            lengths = np.diff(self._starts)
+            blocks = np.repeat(np.arange(len(self._used)), lengths)
+            ids = self._ids[: self._starts[-1]]
+            return ids[ids != NOBODY], blocks[ids != NOBODY]
 
     def check(self) -> None:
         """Raise AssertionError naming the first broken invariant."""
-        with self._lock:
-            ids = self._ids[: self._count]
-            rows = self._row_at[ids] - 1
-            wrong = np.flatnonzero(rows != np.arange(self._count))
-            assert not len(wrong), f"row {wrong[0]} is not photo {ids[wrong[0]]}'s"
-            assert np.count_nonzero(self._row_at) == self._count, "count differs from the ids"
-            assert not self._rows[self._count :].any(), "a forgotten vector is still in memory"
+        with self.lock:
+            starts = np.asarray(self._starts)
+            counts = np.asarray([*self._used, self._end - self._starts[-1]])
+            room = np.diff([*self._starts, len(self._ids)])
+            assert ((counts >= 0) & (counts <= room)).all(), "a block is fuller than it can be"
+            within = np.arange(len(self._ids)) - np.repeat(starts, room)
+            used = np.flatnonzero(within < np.repeat(counts, room))
+            ids = self._ids[used]
+            wrong = np.flatnonzero((ids < 0) | (self._row_at[ids] - 1 != used))
+            assert not len(wrong), f"row {used[wrong[0]]} is not photo {ids[wrong[0]]}'s"
+            assert np.count_nonzero(self._row_at) == len(used), "an id has no row"
+            assert self._count == len(used), "count differs from the ids"
+            unused = np.ones(len(self._ids), np.bool_)
+            unused[used] = False
+            assert (self._ids[unused] == NOBODY).all(), "an unused row has an id"
+            assert not self._rows[unused].any(), "a forgotten vector is still in memory"
+
+    def _reach(self, photo_id: int) -> None:
+        if photo_id >= len(self._row_at):
+            longer = np.zeros(max(FIRST_CAPACITY, photo_id + photo_id // 8 + 1), np.int32)
+            longer[: len(self._row_at)] = self._row_at
+            self._row_at = longer
 
     def _grow(self) -> None:
-        capacity = max(FIRST_CAPACITY, self._count + self._count // 2)
-        ids = np.zeros(capacity, np.int64)
+        capacity = max(FIRST_CAPACITY, self._end + self._end // 8)
+        ids = np.full(capacity, NOBODY, np.int64)
         rows = np.zeros((capacity, self.dim), np.float32)
-        ids[: self._count] = self._ids[: self._count]
-        rows[: self._count] = self._rows[: self._count]
+        ids[: self._end] = self._ids[: self._end]
+        rows[: self._end] = self._rows[: self._end]
         self._ids, self._rows = ids, rows
+
+
+def _table(ids: Ids, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Row + 1 by photo id."""
+    top = int(ids.max(initial=-1))
+    assert int(ids.min(initial=0)) >= 0 and top <= MAX_ID, "a photo id is out of range"
+    table = np.zeros(top + 1, np.int32)
+    table[ids] = rows + 1
+    assert np.count_nonzero(table) == len(ids), "a photo id came twice"
+    return table
+
+
+def in_order(photo_ids: Ids) -> Ids:
+    """Ascending, each once."""
+    wanted = np.asarray(photo_ids, np.int64)
+    if len(wanted) > 1 and not bool((wanted[1:] > wanted[:-1]).all()):
+        wanted = np.unique(wanted)
+    return wanted
 
 
 def best(ids: Ids, scores: Vector, k: int) -> tuple[Ids, Vector]:

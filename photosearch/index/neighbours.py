@@ -1,7 +1,7 @@
-"""The Index: exact vectors always, and the graph beside them where it pays.
+"""The Index: exact vectors always, laid out in cells or with a graph beside them where it pays.
 
 Embeddings are the truth; this is derived from them and may be dropped at any
-time. The graph only proposes candidates: every score that leaves here is exact,
+time. Cells and graph only say where to look: every score that leaves here is exact,
 and a photo that is not among the exact vectors never does.
 """
 
@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from photosearch.index.exact import ExactIndex, best
+from photosearch.index.cells import Cells, build, settle
+from photosearch.index.exact import ExactIndex, best, in_order
 from photosearch.index.hnsw import HnswGraph, available
 from photosearch.index.links import UnsoundGraph
 from photosearch.types import Ids, Matrix, Vector
 
 log = logging.getLogger(__name__)
 
-# Below this many bytes of vectors (260,000 of 256 numbers) one pass is as quick as a search of
-# the graph wide enough for texts (3.3 ms each at 100,000), exact, and costs no build.
-GRAPH_FROM_BYTES: Final = 256 << 20
+# From this many bytes of vectors on (48,000 of 256 numbers) rows lie in cells: below, a pass
+# over all of them takes under 2 ms, is exact, and costs no build.
+CELLS_FROM_BYTES: Final = 48 << 20
+# A graph for libraries beyond this many bytes. At every size that was measured cells find more
+# for less, are built in a tenth of the time and need no second copy of the vectors
+# (docs/index.md), so none is built unless it is asked for.
+GRAPH_FROM_BYTES: Final = 1 << 62
+# A filter that leaves more than this share of the library reads cells, fewer photos are gathered.
+FILTER_SHARE: Final = 0.05
+MAX_UNSETTLED: Final = 1024  # photos without a cell, or a fiftieth of the library
+STEP_S: Final = 0.5  # of work on cells at a time
 OVERSAMPLE: Final = 4  # candidates asked of the graph for each result wanted
 MAX_TAIL: Final = 4096  # photos not in the graph yet, searched exactly until it takes them in
 MAX_DEAD_SHARE: Final = 0.25  # of the graph's nodes; beyond it the graph is built anew
@@ -43,9 +54,33 @@ class Index:
     """
 
     def __init__(
-        self, ids: Ids, vectors: Matrix, *, graph_from_bytes: int = GRAPH_FROM_BYTES
+        self,
+        ids: Ids,
+        vectors: Matrix,
+        *,
+        graph_from_bytes: int = GRAPH_FROM_BYTES,
+        cells_from_bytes: int = CELLS_FROM_BYTES,
     ) -> None:
-        self.exact = ExactIndex(ids, vectors)
+        self._take_up(ExactIndex(ids, vectors), None, graph_from_bytes, cells_from_bytes)
+
+    @classmethod
+    def of(
+        cls, exact: ExactIndex, cells: Cells | None, *, graph_from_bytes: int, cells_from_bytes: int
+    ) -> Index:
+        """An index of rows that lie in these cells already."""
+        index = cls.__new__(cls)
+        index._take_up(exact, cells, graph_from_bytes, cells_from_bytes)
+        return index
+
+    def _take_up(
+        self, exact: ExactIndex, cells: Cells | None, graph_from_bytes: int, cells_from_bytes: int
+    ) -> None:
+        self.exact = exact
+        self._cells = cells
+        self._cells_from = cells_from_bytes
+        self._arranging: Iterator[Cells | None] | None = None
+        self._learned = len(exact)  # photos when cells were last learned or taken up
+        self.cells_made = 0  # times they were laid out
         self._graph: HnswGraph | None = None
         self._tail: set[int] = set()  # in exact, not in the graph
         self._lock = threading.Lock()  # over the graph and its tail
@@ -59,7 +94,9 @@ class Index:
 
     @property
     def kind(self) -> str:
-        return "exact" if self._graph is None else "hnsw"
+        if self._graph is not None:
+            return "hnsw"
+        return "exact" if self._cells is None else "cells"
 
     def add(self, photo_id: int, vector: Vector) -> None:
         self.exact.add(photo_id, vector)
@@ -81,18 +118,32 @@ class Index:
         pass over their rows, whatever their share of the library.
         """
         if allowed is not None:
-            return best(*self.exact.scores_of(allowed, query), k)
+            return self._search_among(in_order(allowed), query, k)
         with self._lock:
             near = None if self._graph is None else proposed(self._graph, self._tail, query, k)
-        if near is None:
-            return self.exact.search(query, k)
-        return best(*self.exact.scores_of(near, query), k)
+        if near is not None:
+            return best(*self.exact.scores_of(near, query), k)
+        with self.exact.lock:
+            found = None if self._cells is None else self._cells.near(self.exact, query, k)
+        return self.exact.search(query, k) if found is None else found
+
+    def _search_among(self, allowed: Ids, query: Vector, k: int) -> tuple[Ids, Vector]:
+        if self._cells is not None and len(allowed) > FILTER_SHARE * len(self.exact):
+            with self.exact.lock:
+                among = self.exact.marked(allowed)
+                found = self._cells.near(self.exact, query, k, among=among)
+            if found is not None:
+                return found
+        return best(*self.exact.scores_of(allowed, query), k)
 
     def recall(self, queries: Matrix, *, k: int = RECALL_K) -> float:
         """Share of the k best photos that a search finds, over these queries."""
-        with self._lock:
-            graph, tail = self._graph, set(self._tail)
-        return 1.0 if graph is None else self._recall_of(graph, tail, queries, k)
+        found, wanted = 0, 0
+        for query in queries:
+            truth = self.exact.search(query, k)[1]
+            wanted += len(truth)
+            found += int((self.search(query, k)[1] >= truth[-1:] - SCORE_NOISE).sum())
+        return found / wanted if wanted else 1.0
 
     def _recall_of(self, graph: HnswGraph, tail: set[int], queries: Matrix, k: int) -> float:
         found, wanted = 0, 0
@@ -145,7 +196,7 @@ class Index:
         if self._building is not None:
             self._build_on(threads)
         elif not self.wants_graph:
-            return False
+            return self._tend_cells()
         elif self._wants_new:
             ids = np.sort(self.exact.ids())
             log.info("graph.build photos=%d", len(ids))
@@ -173,6 +224,70 @@ class Index:
                 ids, rows = self.exact.rows_of(some)
                 self._graph.add(ids, rows, threads=1)
                 self._tail.difference_update(some.tolist())
+
+    # --- the cells' life --------------------------------------------------------------------
+
+    @property
+    def cells(self) -> Cells | None:
+        return self._cells
+
+    def _tend_cells(self) -> bool:
+        """Learn cells, or find room in them for photos that came since. Searches go on."""
+        if self._arranging is None:
+            if len(self.exact) * self.exact.dim * 4 <= self._cells_from:
+                return False
+            limit = max(MAX_UNSETTLED, len(self.exact) // 50)
+            outgrown = not self._learned // 2 <= len(self.exact) <= 2 * self._learned
+            if self._cells is None or outgrown:
+                log.info("cells.learn photos=%d", len(self.exact))
+                self._learned = len(self.exact)
+                self._arranging = build(self.exact)
+            elif self.exact.tail_count <= limit or self._take_in() <= limit // 2:
+                return False
+            else:
+                self._arranging = settle(self.exact, self._cells)
+        until = time.monotonic() + STEP_S
+        for made in self._arranging:
+            if made is not None:
+                self._cells = made
+                self.cells_made += 1
+                log.info("cells.made cells=%d reach=%.1f", len(made.middles), made.reach)
+            if time.monotonic() > until:
+                return True
+        self._arranging = None
+        return True
+
+    def _take_in(self) -> int:
+        """Move photos from the tail to their cells where there is room; how many are left."""
+        assert self._cells is not None
+        waiting = self.exact.tail_ids()
+        for start in range(0, len(waiting), BUILD_STEP):
+            ids, rows = self.exact.rows_of(waiting[start : start + BUILD_STEP])
+            for photo_id, cell in zip(ids.tolist(), self._cells.nearest(rows), strict=True):
+                self.exact.move(photo_id, int(cell))
+        return self.exact.tail_count
+
+    def learn_cells(self) -> None:
+        """Lay the rows out in cells in one go."""
+        self._learned = len(self.exact)
+        self._arranging = build(self.exact)
+        while self._arranging is not None:
+            self._tend_cells()
+
+    def cells_bytes(self) -> bytes | None:
+        """The cells to keep, of the photos of the moment alone."""
+        if self._cells is None or self._arranging is not None:
+            return None
+        with self.exact.lock:
+            return self._cells.to_bytes(self.exact)
+
+    def cleanse(self) -> None:
+        """Let nothing in memory tell of photos that have gone."""
+        if self._cells is not None:
+            with self.exact.lock:
+                self._cells.refresh(self.exact)
+
+    # --- the graph, in one go ---------------------------------------------------------------
 
     def build_graph(self, *, threads: int) -> None:
         """Build the graph anew and take it into use, in one go."""

@@ -2,26 +2,65 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import numpy as np
+
 from photosearch.errors import LibraryDamaged
-from photosearch.index.exact import MAX_ID
-from photosearch.index.neighbours import GRAPH_FROM_BYTES, Index
-from photosearch.store import embeddings
+from photosearch.index import cells
+from photosearch.index.exact import MAX_ID, ExactIndex
+from photosearch.index.neighbours import CELLS_FROM_BYTES, GRAPH_FROM_BYTES, Index
+from photosearch.store import embeddings, graphs
 from photosearch.store.connection import Connection
+from photosearch.types import Ids
+
+log = logging.getLogger(__name__)
 
 
 def open_index(
-    db: Connection, file: Path, space_id: int, dim: int, *, graph_from: int = GRAPH_FROM_BYTES
+    db: Connection,
+    file: Path,
+    space_id: int,
+    dim: int,
+    *,
+    graph_from: int = GRAPH_FROM_BYTES,
+    cells_from: int = CELLS_FROM_BYTES,
 ) -> Index:
-    ids, rows = embeddings.load(db, space_id, dim)
-    if len(ids) and not 0 <= int(ids[0]) <= int(ids[-1]) <= MAX_ID:
-        raise LibraryDamaged(file, f"photo id {ids[-1]} is out of range")
-    return Index(ids, rows, graph_from_bytes=graph_from)
+    """Every located photo's vector, each put at once where its cell is."""
+    kept = _kept_cells(db, space_id, dim)
+    count = embeddings.count(db, space_id)
+    if kept is None:
+        exact = ExactIndex.reserve(
+            dim, np.empty(0, np.int64), np.empty(0, np.int64), block_count=0, count=count
+        )
+    else:
+        block_count = len(kept[0].middles)
+        exact = ExactIndex.reserve(dim, *kept[1:], block_count=block_count, count=count)
+    for ids, rows in embeddings.parts(db, space_id, dim):
+        if not 0 < int(ids.min()) <= int(ids.max()) <= MAX_ID:
+            raise LibraryDamaged(file, f"photo id {ids.max()} is out of range")
+        exact.fill(ids, rows)
+    exact.settle()
+    found = None if kept is None else kept[0]
+    return Index.of(exact, found, graph_from_bytes=graph_from, cells_from_bytes=cells_from)
+
+
+def _kept_cells(
+    db: Connection, space_id: int, dim: int
+) -> tuple[cells.Cells, Ids, cells.Numbers] | None:
+    data = graphs.load_graph(db, space_id, cells.layout(dim))
+    if data is None:
+        return None
+    try:
+        return cells.from_bytes(data, dim)
+    except cells.UnsoundCells as error:
+        log.warning("cells.unsound reason=%s", error)
+        return None
 
 
 def require_sound(db: Connection, file: Path) -> None:
-    """Refuse a damaged file by name, before anything is answered from it.
+    """Refuse a damaged file by name.
 
     quick_check reads every page and every record's types; the second looks at what
     a wrong photo could come from, the index by which a photo's location is found.

@@ -155,7 +155,6 @@ class LibraryReader:
     def load_index(self, space: str, dim: int) -> Index:
         """Every located photo's vector in this space; for a process without the writer."""
         with self.reading() as db, snapshot(db):
-            require_sound(db, self.file)
             found = embeddings.space(db, space)
             return open_index(db, self.file, found[0] if found else -1, dim)
 
@@ -165,6 +164,12 @@ class LibraryReader:
             found = embeddings.space(db, space)
             kept = graphs.load_graph(db, found[0], layout(index.exact.dim)) if found else None
         return kept is not None and index.load_graph(kept)
+
+    def require_sound(self) -> None:
+        """Look through the file for damage, and raise it by name. Not on the way to a first
+        answer: every vector is checked as it is loaded, every location as it is shown."""
+        with self.reading() as db, snapshot(db):
+            require_sound(db, self.file)
 
     def problems(self) -> list[str]:
         """What SQLite finds wrong with the file; reads all of it."""

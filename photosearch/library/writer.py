@@ -7,16 +7,17 @@ the moment, and what has none is never shown.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from photosearch import extras, metadata
 from photosearch.errors import LibraryDamaged, PhotosearchError
+from photosearch.index import cells, hnsw
 from photosearch.index.exact import MAX_ID
-from photosearch.index.hnsw import layout
-from photosearch.index.neighbours import GRAPH_FROM_BYTES
+from photosearch.index.neighbours import CELLS_FROM_BYTES, GRAPH_FROM_BYTES
 from photosearch.library.changes import Changes
 from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 # A photo without a location is kept this long: long enough for a move between
 # drives to arrive, short enough that deleting a photo soon deletes what we know of it.
 ORPHAN_GRACE_NS: Final = 24 * 3600 * 1_000_000_000
-SAVE_GRAPH_AFTER: Final = 4096  # changes since the graph was last saved, or a tenth of it
+KEEP_AFTER: Final = 4096  # changes since cells or graph were last kept, or a tenth of the library
 FOREVER_NS: Final = (1 << 63) - 1
 NO_VECTOR: Final = "the model could make nothing of it"
 
@@ -49,38 +50,66 @@ class Library:
     """
 
     def __init__(
-        self, file: Path, *, space: str, dim: int, bundle: str, graph_from: int = GRAPH_FROM_BYTES
+        self,
+        file: Path,
+        *,
+        space: str,
+        dim: int,
+        bundle: str,
+        graph_from: int = GRAPH_FROM_BYTES,
+        cells_from: int = CELLS_FROM_BYTES,
     ) -> None:
         self.file = file
         self.reader = LibraryReader(file)
         self.space = space
         self.dim = dim
         self._graph_from = graph_from
-        self._unsaved = 0  # index changes since the graph was saved
-        self._graph_kept = True  # until looked for: a graph may lie in the file
-        self._graphs_kept = 0  # of those built, up to which
+        self._cells_from = cells_from
         self._rested = False  # nothing was written since the WAL was emptied
+        self._sound = False  # the file was looked through
         with named_damage(file):
             self._db = open_writer(file)
             try:
                 schema.migrate(self._db, file)
-                require_sound(self._db, file)
-                with transaction(self._db):
-                    self._space_id = embeddings.add_space(self._db, space, dim, bundle)
+                self._space_id = self._open_space(bundle)
                 self._open_index()
             except BaseException:
                 self._db.close()
                 raise
 
+    def _open_space(self, bundle: str) -> int:
+        found = embeddings.space(self._db, self.space)
+        if found:
+            return found[0]
+        with self._writing():
+            return embeddings.add_space(self._db, self.space, self.dim, bundle)
+
     def _open_index(self) -> None:
         """Load the index of the space that answers."""
-        self._unsaved = 0
-        self._graph_kept = True
-        self._graphs_kept = 0
+        self._changed = 0  # in the index, since cells or graph were kept
+        self._graph_in_file = True  # until looked for
+        self._made_kept = 0  # of the cells and graphs that were made, up to which
         self.index = open_index(
-            self._db, self.file, self._space_id, self.dim, graph_from=self._graph_from
+            self._db,
+            self.file,
+            self._space_id,
+            self.dim,
+            graph_from=self._graph_from,
+            cells_from=self._cells_from,
         )
         self._drop_unsound()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, in a file that was looked through before the first. What is deleted
+        in it leaves no vector behind."""
+        with named_damage(self.file):
+            if not self._sound:
+                require_sound(self._db, self.file)
+                self._sound = True
+            with transaction(self._db):
+                yield
+                embeddings.scrub(self._db)
 
     # --- reading, on the writer's connection --------------------------------------------------
 
@@ -126,7 +155,7 @@ class Library:
     def put_texts(self, texts: Mapping[int, str]) -> None:
         """Store what is written in these pictures."""
         if texts:
-            with named_damage(self.file), transaction(self._db):
+            with self._writing():
                 facts.put_texts(self._db, texts, reader=extras.OCR_READER)
             self._rested = False
 
@@ -152,9 +181,12 @@ class Library:
     # --- writing ------------------------------------------------------------------------------
 
     def add_root(self, path: str) -> Root:
-        with named_damage(self.file):
-            with transaction(self._db):
-                root_id = photos.add_root(self._db, path)
+        """Remember a folder; one that is known is not written again."""
+        known = next((root for root in self.roots() if root.path == path), None)
+        if known is not None:
+            return known
+        with self._writing():
+            root_id = photos.add_root(self._db, path)
         return next(root for root in self.roots() if root.root_id == root_id)
 
     def move_root(self, root_id: int, path: str) -> None:
@@ -162,11 +194,11 @@ class Library:
         taken = {root.path: root.root_id for root in self.roots()}
         if taken.get(path, root_id) != root_id:
             raise PhotosearchError(f"{path} is a library itself. Forget one of the two first.")
-        with named_damage(self.file), transaction(self._db):
+        with self._writing():
             photos.move_root(self._db, root_id, path)
 
     def set_offline(self, root_id: int, offline: bool) -> None:
-        with named_damage(self.file), transaction(self._db):
+        with self._writing():
             photos.set_offline(self._db, root_id, offline)
 
     def remember_folders(
@@ -174,7 +206,7 @@ class Library:
     ) -> None:
         """Library and disk agree on these folders; others are there no more."""
         if seen or gone:
-            with named_damage(self.file), transaction(self._db):
+            with self._writing():
                 folders.drop_folders(self._db, root_id, gone)
                 folders.put_folders(self._db, root_id, seen)
 
@@ -182,15 +214,15 @@ class Library:
         """One transaction: photos, embeddings, locations, deletions. Then the index follows."""
         if not changes:
             return
-        with named_damage(self.file):
-            with transaction(self._db):
-                touched = self._write(changes)
-                orphans = photos.mark_orphans(self._db, sorted(touched), now_ns)
-        self._follow(touched, set(orphans))
+        with self._writing():
+            touched, vectors = self._write(changes)
+            orphans = photos.mark_orphans(self._db, sorted(touched), now_ns)
+        self._follow(touched, set(orphans), vectors)
         self._rested = False
 
-    def _write(self, changes: Changes) -> set[int]:
-        """Apply changes; returns the photos that gained or lost a location."""
+    def _write(self, changes: Changes) -> tuple[set[int], dict[int, Vector]]:
+        """Apply changes; returns the photos that gained or lost a location, and the vectors of
+        those that are new."""
         db, root_id = self._db, changes.root_id
         paths = [path for new in changes.embedded for path, _ in new.places]
         paths += [path for path, _, _ in changes.located]
@@ -241,7 +273,7 @@ class Library:
             changed.append(photo_id)
         for photo_id in changed:  # now that all have their locations
             grouping.regroup(db, photo_id)
-        return touched
+        return touched, vectors
 
     def _tell(self, photo_id: int, told: Facts) -> None:
         """Store a photo's facts, its place by name."""
@@ -252,30 +284,34 @@ class Library:
             place = places.describe(self._db, told.latitude, told.longitude)
         facts.put_facts(self._db, photo_id, told, place=place, reader=metadata.READER)
 
-    def _follow(self, touched: set[int], orphans: set[int]) -> None:
+    def _follow(self, touched: set[int], orphans: set[int], vectors: dict[int, Vector]) -> None:
         """Bring the index in memory to what was just committed."""
         for photo_id in orphans:
             self.index.remove(photo_id)
         for photo_id in touched - orphans:
             if photo_id not in self.index.exact:
-                vector = embeddings.of_photo(self._db, photo_id, self._space_id)
+                vector = vectors.get(photo_id)
+                if vector is None:
+                    vector = embeddings.of_photo(self._db, photo_id, self._space_id)
                 if vector is not None and vector.shape == (self.dim,):
                     self.index.add(photo_id, vector)
-        self._unsaved += len(touched)
+        self._changed += len(touched)
 
     def purge_orphans(self, *, before_ns: int) -> list[bytes]:
         """Delete what is known of photos that have been gone since before this time.
 
         Returns their content hashes, whose thumbnails should go too.
         """
-        with named_damage(self.file), transaction(self._db):
+        with self._writing():
             gone = photos.purge_orphans(self._db, before_ns)
-        self._rested = self._rested and not gone
+        if gone:
+            self._rested = False
+            self._made_kept = -1  # the cells that are kept were made with their vectors too
         return gone
 
     def clear_rejected(self, root_id: int, under: bytes = b"") -> list[bytes]:
         """Make the next look read again the files there that could not be used."""
-        with named_damage(self.file), transaction(self._db):
+        with self._writing():
             cleared = photos.clear_rejected(self._db, root_id, under)
             touched = {path.rpartition(b"/")[0] for path in cleared}
             folders.drop_folders(self._db, root_id, touched)
@@ -293,15 +329,16 @@ class Library:
         Photos still in their grace (gone from every root) go too: whose they were is
         not known any more, and who forgets a library expects nothing of it to stay.
         """
+        with self._writing():
+            held = photos.delete_root(self._db, root_id, now_ns)
+            gone = photos.purge_orphans(self._db, FOREVER_NS)
+            graphs.drop_graphs(self._db, self._space_id)
+            orphans = held - photos.existing(self._db, held)
+        self._follow(held, orphans, {})
+        self.index.cleanse()
+        self._graph_in_file = False
+        self._made_kept = -1  # what is left of them is kept anew
         with named_damage(self.file):
-            with transaction(self._db):
-                held = photos.delete_root(self._db, root_id, now_ns)
-                gone = photos.purge_orphans(self._db, FOREVER_NS)
-                graphs.drop_graphs(self._db, self._space_id)
-                orphans = held - photos.existing(self._db, held)
-            self._follow(held, orphans)
-            self._graph_kept = False
-            self._graphs_kept = -1  # what is left of it is kept anew
             self._rested = checkpoint(self._db)
         return len(gone)
 
@@ -311,7 +348,7 @@ class Library:
             return
         found = embeddings.unsound(self._db, self._space_id, self.dim)
         log.error("library.unsound_vectors count=%d", len(found))
-        with transaction(self._db):
+        with self._writing():
             embeddings.delete(self._db, self._space_id, found)
 
     # --- another space ------------------------------------------------------------------------
@@ -323,10 +360,10 @@ class Library:
 
     def take_over(self, succession: Succession) -> None:
         """The other space answers from now on, and this one is deleted: one transaction."""
+        with self._writing():
+            for space_id in embeddings.spaces_but(self._db, succession.space_id):
+                embeddings.delete_space(self._db, space_id)
         with named_damage(self.file):
-            with transaction(self._db):
-                for space_id in embeddings.spaces_but(self._db, succession.space_id):
-                    embeddings.delete_space(self._db, space_id)
             self.space, self.dim = succession.space, succession.dim
             self._space_id = succession.space_id
             self._open_index()
@@ -334,7 +371,7 @@ class Library:
 
     def drop_other_spaces(self) -> None:
         """Delete the vectors of every other space: of a move that was given up."""
-        with named_damage(self.file), transaction(self._db):
+        with self._writing():
             for space_id in embeddings.spaces_but(self._db, self._space_id):
                 embeddings.delete_space(self._db, space_id)
 
@@ -347,26 +384,28 @@ class Library:
                 self._rested = checkpoint(self._db)
 
     def tend_graph(self, *, threads: int) -> bool:
-        """Do about a second's work on the graph where it pays: take up the one that was kept,
-        build, merge, keep. True while there may be more to do."""
-        if self.index.wants_graph and self._graph_kept:
-            self._graph_kept = False
+        """Do about a second's work on cells and graph where it pays: take up the graph that was
+        kept, make them, bring them up to date, keep them. True while there may be more to do."""
+        if self.index.wants_graph and self._graph_in_file:
+            self._graph_in_file = False
             with named_damage(self.file):
-                kept = graphs.load_graph(self._db, self._space_id, layout(self.dim))
+                kept = graphs.load_graph(self._db, self._space_id, hnsw.layout(self.dim))
             if kept is not None and self.index.load_graph(kept):
                 return True
         if self.index.tend(threads=threads):
             return True
-        new = self.index.graphs_built > self._graphs_kept
-        if not new and self._unsaved < max(SAVE_GRAPH_AFTER, len(self.index) // 10):
-            return False
-        self._graphs_kept, self._unsaved = self.index.graphs_built, 0
-        saved = self.index.graph_bytes()
-        if saved is not None:
-            with named_damage(self.file):
-                graphs.save_graph(self._db, self._space_id, layout(self.dim), saved)
-            self._rested = False
+        made = self.index.graphs_built + self.index.cells_made
+        if made > self._made_kept or self._changed >= max(KEEP_AFTER, len(self.index) // 10):
+            self._made_kept, self._changed = made, 0
+            self._keep(hnsw.layout(self.dim), self.index.graph_bytes())
+            self._keep(cells.layout(self.dim), self.index.cells_bytes())
         return False
+
+    def _keep(self, layout: str, data: bytes | None) -> None:
+        if data is not None:
+            with named_damage(self.file):
+                graphs.save_graph(self._db, self._space_id, layout, data)
+            self._rested = False
 
     def close(self) -> None:
         self.reader.close()

@@ -1,11 +1,20 @@
 """Spaces, and what their encoders made of each photo. One named function per query.
 
+A vector is a record in a slab: 64 of them side by side in one BLOB, so that loading a
+library is copying and storing one photo dirties one page. A row of `embeddings` says in
+which slot a photo's record lies, and `slabs.free` which slots hold nothing.
+
+A record names its photo and its space, and its words add up to a fixed sum, so that no
+changed byte, and no other photo's vector, passes for this one's. A deleted row leaves a
+mark (`slabs.stale`, by a trigger, whoever deletes), and `scrub` writes zeros over what the
+marks name: call it before the transaction ends.
+
 Writers run inside the caller's transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -15,7 +24,16 @@ from photosearch.store.connection import Connection
 from photosearch.types import Ids, Matrix, Stamp, Vector
 
 MAX_NORM_ERROR: Final = 1e-3  # a vector further from unit length was not written by us
-FLOAT: Final = np.dtype("<f4")  # vectors on disk, whatever the machine
+SLOTS: Final = 64  # records a slab: the bits of one integer
+ALL_SLOTS: Final = -1  # every bit
+WORDS_SUM: Final = 0x9E3779B9  # of a sound record's 32-bit words; an empty one's is zero
+
+
+def record_type(dim: int) -> np.dtype[np.void]:
+    """One record, little-endian whatever the machine. Photo 0 is nobody's: the slot is empty."""
+    return np.dtype(
+        [("photo_id", "<i8"), ("space_id", "<u4"), ("fill", "<u4"), ("vector", "<f4", (dim,))]
+    )
 
 
 def space(db: Connection, name: str) -> tuple[int, int] | None:
@@ -84,14 +102,82 @@ def missing_by_root(db: Connection, space_id: int) -> dict[int, int]:
 def add(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
     """Store unit vectors by photo id; a photo that has one in this space keeps it."""
     assert db.in_transaction
-    db.executemany(
-        "INSERT INTO embeddings (photo_id, space_id, vector) VALUES (?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (
-            (photo_id, space_id, vector.astype(FLOAT).tobytes())
-            for photo_id, vector in vectors.items()
-        ),
+    new = [photo_id for photo_id in vectors if not exists(db, photo_id, space_id)]
+    if not new:
+        return
+    records = _records(space_id, new, np.stack([vectors[photo_id] for photo_id in new]))
+    at = 0
+    while at < len(new):
+        slab_id, free = _slab_with_room(db, space_id, records.dtype.itemsize)
+        bits = [bit for bit in range(SLOTS) if free >> bit & 1][: len(new) - at]
+        with db.blobopen("slab_records", "data", slab_id) as blob:
+            for offset, bit in enumerate(bits):
+                blob.seek(bit * records.dtype.itemsize)
+                blob.write(records[at + offset].tobytes())
+        taken = sum(1 << bit for bit in bits)
+        db.execute("UPDATE slabs SET free = ? WHERE id = ?", (_signed(free & ~taken), slab_id))
+        db.executemany(
+            "INSERT INTO embeddings (slot, photo_id, space_id) VALUES (?, ?, ?)",
+            [
+                (slab_id * SLOTS + bit, photo_id, space_id)
+                for bit, photo_id in zip(bits, new[at : at + len(bits)], strict=True)
+            ],
+        )
+        at += len(bits)
+
+
+def _records(space_id: int, photo_ids: list[int], vectors: Matrix) -> NDArray[np.void]:
+    records = np.zeros(len(photo_ids), record_type(vectors.shape[1]))
+    records["photo_id"], records["space_id"], records["vector"] = photo_ids, space_id, vectors
+    records["fill"] = np.uint32(WORDS_SUM) - _sums(records)
+    return records
+
+
+def _sums(records: NDArray[np.void]) -> NDArray[np.uint32]:
+    """Each record's words added up, modulo 2 ** 32."""
+    words = records.view("<u4").reshape(len(records), -1)
+    found: NDArray[np.uint32] = np.add.reduce(words, axis=1, dtype=np.uint32)
+    return found
+
+
+def _slab_with_room(db: Connection, space_id: int, record_bytes: int) -> tuple[int, int]:
+    """A slab of this space with an empty slot, and its empty slots as bits."""
+    row = db.execute(
+        "SELECT id, free FROM slabs WHERE space_id = ? AND free != 0 ORDER BY id LIMIT 1",
+        (space_id,),
+    ).fetchone()
+    if row:
+        return row[0], row[1] & (1 << SLOTS) - 1
+    cursor = db.execute("INSERT INTO slabs (space_id, free) VALUES (?, ?)", (space_id, ALL_SLOTS))
+    db.execute(
+        "INSERT INTO slab_records (slab_id, data) VALUES (?, zeroblob(?))",
+        (cursor.lastrowid, SLOTS * record_bytes),
     )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid, (1 << SLOTS) - 1
+
+
+def _signed(bits: int) -> int:
+    """64 bits as SQLite's integer."""
+    return bits - (1 << SLOTS) if bits >> (SLOTS - 1) else bits
+
+
+def scrub(db: Connection) -> None:
+    """Write zeros over the records whose rows were deleted, and drop slabs that hold nothing."""
+    assert db.in_transaction
+    stale = db.execute("SELECT id, free, stale FROM slabs WHERE stale != 0").fetchall()
+    for slab_id, free, marks in stale:
+        free |= marks
+        if free == ALL_SLOTS:
+            db.execute("DELETE FROM slabs WHERE id = ?", (slab_id,))  # takes its records along
+            continue
+        with db.blobopen("slab_records", "data", slab_id) as blob:
+            size = len(blob) // SLOTS
+            for bit in range(SLOTS):
+                if marks >> bit & 1:
+                    blob.seek(bit * size)
+                    blob.write(bytes(size))
+        db.execute("UPDATE slabs SET free = ?, stale = 0 WHERE id = ?", (free, slab_id))
 
 
 def exists(db: Connection, photo_id: int, space_id: int) -> bool:
@@ -102,47 +188,64 @@ def exists(db: Connection, photo_id: int, space_id: int) -> bool:
     return bool(row[0])
 
 
-def unembedded(db: Connection, root_id: int, space_id: int) -> list[tuple[bytes, Stamp]]:
-    """One location of each photo in a root that has no embedding in this space yet."""
-    rows = db.execute(
-        "SELECT path, size_bytes, mtime_ns, device, inode FROM locations l"
-        " WHERE root_id = ? AND photo_id IS NOT NULL AND NOT EXISTS"
-        " (SELECT 1 FROM embeddings WHERE space_id = ? AND photo_id = l.photo_id)"
-        " GROUP BY photo_id ORDER BY mtime_ns DESC",
-        (root_id, space_id),
-    )
-    return [(path, Stamp(*stamp)) for path, *stamp in rows]
-
-
 def of_photo(db: Connection, photo_id: int, space_id: int) -> Vector | None:
+    """A photo's vector in a space; None where it has none, or a damaged one."""
     row = db.execute(
-        "SELECT vector FROM embeddings WHERE photo_id = ? AND space_id = ?", (photo_id, space_id)
+        "SELECT substr(r.data, 1 + (e.slot & 63) * (length(r.data) / 64), length(r.data) / 64)"
+        " FROM embeddings e JOIN slab_records r ON r.slab_id = e.slot >> 6"
+        " WHERE e.photo_id = ? AND e.space_id = ?",
+        (photo_id, space_id),
     ).fetchone()
-    return np.frombuffer(row[0], FLOAT).astype(np.float32) if row else None
+    if row is None or len(row[0]) <= 16 or len(row[0]) % 4:
+        return None
+    record = np.frombuffer(row[0], record_type((len(row[0]) - 16) // 4))
+    named = record["photo_id"][0] == photo_id and record["space_id"][0] == space_id
+    if not named or _sums(record)[0] != WORDS_SUM:
+        return None
+    vector: Vector = record["vector"][0].astype(np.float32)
+    return vector
+
+
+def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix]]:
+    """Photo ids and unit rows of every sound record of a space, a slab at a time: (n,), (n, D).
+
+    The rows are views, good until the next slab. Those of photos that have no location
+    any more are left out, and so is a record whose words do not add up or that belongs to
+    another space: it is damage, named by `doctor`, and dropped by the next writer, so that
+    its photo is read again.
+    """
+    gone = np.fromiter(
+        (row[0] for row in db.execute("SELECT id FROM photos WHERE orphaned_ns IS NOT NULL")),
+        np.int64,
+    )
+    kind = record_type(dim)
+    rows = db.execute(
+        "SELECT data FROM slabs s JOIN slab_records r ON r.slab_id = s.id WHERE s.space_id = ?"
+        " ORDER BY s.id",
+        (space_id,),
+    )
+    for (data,) in rows:
+        if len(data) != SLOTS * kind.itemsize:
+            continue
+        records = np.frombuffer(data, kind)
+        sound = (_sums(records) == WORDS_SUM) & (records["space_id"] == space_id)
+        ids = records["photo_id"]
+        if len(gone):
+            sound &= ~np.isin(ids, gone)
+        if sound.all():
+            yield ids, records["vector"]
+        elif sound.any():
+            yield ids[sound], records["vector"][sound]
 
 
 def load(db: Connection, space_id: int, dim: int) -> tuple[Ids, Matrix]:
-    """Photo ids (N,) and unit rows (N, D) of every located photo, in id order.
-
-    A vector that is not a unit vector of the space's length is damage: it would
-    rank first or spoil every comparison. It is left out here, named by `doctor`,
-    and dropped by the next writer, so that its photo is read again.
-    """
-    rows = db.execute(
-        "SELECT e.photo_id, e.vector FROM embeddings e WHERE e.space_id = ?"
-        " AND length(e.vector) = ?"
-        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = e.photo_id) ORDER BY e.photo_id",
-        (space_id, dim * FLOAT.itemsize),
-    )
-    ids: list[int] = []
-    flat = bytearray()
-    for photo_id, vector in rows:
-        ids.append(photo_id)
-        flat += vector
-    vectors = np.frombuffer(flat, FLOAT).reshape(len(ids), dim).astype(np.float32, copy=False)
-    sound = are_unit(vectors)
-    found = np.asarray(ids, np.int64)
-    return (found, vectors) if sound.all() else (found[sound], vectors[sound])
+    """Photo ids (N,) and unit rows (N, D) of every located photo, in id order."""
+    found = [(ids, np.array(rows, np.float32)) for ids, rows in parts(db, space_id, dim)]
+    if not found:
+        return np.empty(0, np.int64), np.empty((0, dim), np.float32)
+    ids = np.concatenate([part[0] for part in found]).astype(np.int64)
+    order = np.argsort(ids)
+    return ids[order], np.concatenate([part[1] for part in found])[order]
 
 
 def are_unit(vectors: Matrix) -> NDArray[np.bool_]:
@@ -155,14 +258,22 @@ def are_unit(vectors: Matrix) -> NDArray[np.bool_]:
 
 
 def unsound(db: Connection, space_id: int, dim: int) -> list[int]:
-    """Photos of this space whose vector `embeddings` leaves out."""
+    """Photos of this space whose vector `parts` would leave out, though they have a row."""
+    kind = record_type(dim)
     rows = db.execute(
-        "SELECT photo_id, vector FROM embeddings WHERE space_id = ? ORDER BY photo_id", (space_id,)
+        "SELECT e.photo_id, e.slot, r.data FROM embeddings e"
+        " LEFT JOIN slab_records r ON r.slab_id = e.slot / ? WHERE e.space_id = ?"
+        " ORDER BY e.photo_id",
+        (SLOTS, space_id),
     )
     found: list[int] = []
-    for photo_id, vector in rows:
-        right = len(vector) == dim * FLOAT.itemsize
-        if not right or not are_unit(np.frombuffer(vector, FLOAT)[None, :])[0]:
+    for photo_id, slot, data in rows:
+        if data is None or len(data) != SLOTS * kind.itemsize:
+            found.append(photo_id)
+            continue
+        record = np.frombuffer(data, kind, 1, slot % SLOTS * kind.itemsize)
+        whole = _sums(record)[0] == WORDS_SUM and are_unit(record["vector"])[0]
+        if not whole or (record["photo_id"][0], record["space_id"][0]) != (photo_id, space_id):
             found.append(photo_id)
     return found
 
@@ -171,7 +282,7 @@ def count(db: Connection, space_id: int) -> int:
     """Vectors of located photos in a space, sound or not."""
     row = db.execute(
         "SELECT count(*) FROM embeddings e WHERE space_id = ?"
-        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = e.photo_id)",
+        " AND photo_id NOT IN (SELECT id FROM photos WHERE orphaned_ns IS NOT NULL)",
         (space_id,),
     ).fetchone()
     return int(row[0])
@@ -183,6 +294,18 @@ def delete(db: Connection, space_id: int, photo_ids: Iterable[int]) -> None:
         "DELETE FROM embeddings WHERE space_id = ? AND photo_id = ?",
         ((space_id, photo_id) for photo_id in photo_ids),
     )
+
+
+def unembedded(db: Connection, root_id: int, space_id: int) -> list[tuple[bytes, Stamp]]:
+    """One location of each photo in a root that has no embedding in this space yet."""
+    rows = db.execute(
+        "SELECT path, size_bytes, mtime_ns, device, inode FROM locations l"
+        " WHERE root_id = ? AND photo_id IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM embeddings WHERE space_id = ? AND photo_id = l.photo_id)"
+        " GROUP BY photo_id ORDER BY mtime_ns DESC",
+        (root_id, space_id),
+    )
+    return [(path, Stamp(*stamp)) for path, *stamp in rows]
 
 
 def unembedded_places(db: Connection, space_id: int) -> list[tuple[bytes, bytes]]:

@@ -112,7 +112,8 @@ def places_matching(
             "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
             " p.colour, r.path, l.path, r.offline"
             " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
-            f" WHERE p.id IN ({marks}) ORDER BY {best}r.offline, l.id",
+            f" WHERE p.id IN ({marks}) AND (SELECT photo_id FROM locations WHERE id = l.id) = p.id"
+            f" ORDER BY {best}r.offline, l.id",
             [*part, *values],
         )
         for *fields, root, path, offline in rows:

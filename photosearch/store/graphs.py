@@ -1,4 +1,8 @@
-"""Keep a space's HNSW graph as checked chunks. Anything doubtful reads as "no graph"."""
+"""Keep what is derived of a space's vectors, its cells or its HNSW graph, as checked chunks.
+
+Layouts begin with a word for the kind ("cells-1 d256"); a space keeps one of each kind.
+Anything doubtful reads as "none".
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,12 @@ CHUNK_BYTES: Final = 1 << 20  # one small transaction each: searches and commits
 def save_graph(db: Connection, space_id: int, layout: str, graph: bytes) -> None:
     """Write chunk by chunk, then let one row flip make it the graph, then drop the old one."""
     digest = hashlib.sha256(graph).digest()
+    same_kind = layout.split("-")[0]
     with transaction(db):
-        db.execute("DELETE FROM graphs WHERE space_id = ? AND ready = 0", (space_id,))
+        db.execute(
+            "DELETE FROM graphs WHERE space_id = ? AND ready = 0 AND substr(layout, 1, ?) = ?",
+            (space_id, len(same_kind), same_kind),
+        )
         cursor = db.execute(
             "INSERT INTO graphs (space_id, ready, layout, size_bytes, sha256)"
             " VALUES (?, 0, ?, ?, ?)",
@@ -29,7 +37,10 @@ def save_graph(db: Connection, space_id: int, layout: str, graph: bytes) -> None
             )
     with transaction(db):
         db.execute("UPDATE graphs SET ready = 1 WHERE id = ?", (graph_id,))
-        db.execute("DELETE FROM graphs WHERE space_id = ? AND id != ?", (space_id, graph_id))
+        db.execute(
+            "DELETE FROM graphs WHERE space_id = ? AND id != ? AND substr(layout, 1, ?) = ?",
+            (space_id, graph_id, len(same_kind), same_kind),
+        )
 
 
 def load_graph(db: Connection, space_id: int, layout: str) -> bytes | None:

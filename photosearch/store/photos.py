@@ -285,7 +285,10 @@ def places(db: Connection, photo_ids: Sequence[int]) -> dict[int, Place]:
             "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
             " p.colour, r.path, l.path, r.offline"
             " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
-            f" WHERE p.id IN ({marks}) ORDER BY r.offline, l.id",
+            f" WHERE p.id IN ({marks})"
+            # The row itself is asked, not the index that led to it: that may be damaged.
+            " AND (SELECT photo_id FROM locations WHERE id = l.id) = p.id"
+            " ORDER BY r.offline, l.id",
             part,
         )
         for *fields, root, path, offline in rows:

@@ -6,6 +6,7 @@ never edited: libraries in the wild have already taken it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -242,12 +243,84 @@ def _index_words(db: Connection, table: str, columns: tuple[str, ...]) -> None:
     )
 
 
+def m006_slabs(db: Connection) -> None:
+    """Vectors side by side, 64 to a BLOB, each in a record that names its photo and adds up.
+
+    Loading is then copying, and one photo's record is one page of one slab. Until here each
+    vector was a row of its own, and a changed byte in it could not be seen.
+    """
+    db.execute("ALTER TABLE embeddings RENAME TO old_embeddings")
+    db.execute("DROP INDEX embeddings_photo")
+    db.execute(
+        "CREATE TABLE slabs ("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " space_id INTEGER NOT NULL REFERENCES spaces(id) ON DELETE CASCADE,"
+        " free INTEGER NOT NULL,"  # a bit for each slot that holds zeros alone
+        " stale INTEGER NOT NULL DEFAULT 0"  # a bit for each whose row has gone, but not its record
+        ") STRICT"
+    )
+    db.execute("CREATE INDEX slabs_free ON slabs(space_id) WHERE free != 0")
+    db.execute("CREATE INDEX slabs_stale ON slabs(id) WHERE stale != 0")
+    db.execute(
+        "CREATE TABLE slab_records ("
+        " slab_id INTEGER PRIMARY KEY REFERENCES slabs(id) ON DELETE CASCADE,"
+        " data BLOB NOT NULL"  # 64 of: photo id (8 bytes), space id (4), fill (4), D float32
+        ") STRICT"
+    )
+    db.execute(
+        "CREATE TABLE embeddings ("
+        " slot INTEGER PRIMARY KEY,"  # slab id * 64 + place in it
+        " photo_id INTEGER NOT NULL REFERENCES photos(id) ON DELETE CASCADE,"
+        " space_id INTEGER NOT NULL REFERENCES spaces(id) ON DELETE CASCADE,"
+        " UNIQUE (space_id, photo_id)"
+        ") STRICT"
+    )
+    db.execute("CREATE INDEX embeddings_photo ON embeddings(photo_id)")
+    spaces = db.execute("SELECT id, dim FROM spaces").fetchall()
+    for space_id, dim in spaces:
+        rows = db.execute(
+            "SELECT photo_id, vector FROM old_embeddings WHERE space_id = ? AND length(vector) = ?"
+            " ORDER BY photo_id",
+            (space_id, 4 * dim),
+        )
+        while some := rows.fetchmany(64):
+            _fill_slab(db, space_id, some)
+    db.execute("DROP TABLE old_embeddings")
+    db.execute(
+        "CREATE TRIGGER embedding_dropped AFTER DELETE ON embeddings BEGIN"
+        " UPDATE slabs SET stale = stale | (1 << (old.slot & 63)) WHERE id = old.slot >> 6; END"
+    )
+
+
+def _fill_slab(db: Connection, space_id: int, some: list[tuple[int, bytes]]) -> None:
+    """One slab of up to 64 (photo id, vector); for m006."""
+    size = 16 + len(some[0][1])
+    data = bytearray(64 * size)
+    for place, (photo_id, vector) in enumerate(some):
+        words = struct.unpack(f"<{len(vector) // 4}I", vector)
+        rest = (photo_id & 0xFFFFFFFF) + (photo_id >> 32) + space_id
+        fill = (0x9E3779B9 - sum(words) - rest) % (1 << 32)
+        struct.pack_into("<qII", data, place * size, photo_id, space_id, fill)
+        data[place * size + 16 : (place + 1) * size] = vector
+    taken = (1 << len(some)) - 1
+    slab_id = db.execute(
+        "INSERT INTO slabs (space_id, free) VALUES (?, ?) RETURNING id",
+        (space_id, ~taken if taken >> 63 == 0 else 0),
+    ).fetchone()[0]
+    db.execute("INSERT INTO slab_records (slab_id, data) VALUES (?, ?)", (slab_id, data))
+    db.executemany(
+        "INSERT INTO embeddings (slot, photo_id, space_id) VALUES (?, ?, ?)",
+        [(slab_id * 64 + place, some[place][0], space_id) for place in range(len(some))],
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
     m003_names,
     m004_colours,
     m005_facts,
+    m006_slabs,
 )
 
 

@@ -370,7 +370,7 @@ def test_damage_anywhere_is_named_or_harmless(sound: Path, tmp_path: Path, width
                 named += 1
         for leaving in tmp_path.glob(f"{attempt}.db*"):
             leaving.unlink()
-    assert named > 0 or width == 1
+    assert named > 0 or width <= 16  # so little is mostly in one vector, which is left out
     assert answered > 0 or width == 8192
 
 
@@ -634,7 +634,7 @@ def test_a_new_graph_is_kept_at_once_however_large_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An old one is kept again only after changes to a tenth of the library."""
-    monkeypatch.setattr("photosearch.library.writer.SAVE_GRAPH_AFTER", 3)
+    monkeypatch.setattr("photosearch.library.writer.KEEP_AFTER", 3)
     library = open_library(tmp_path / "library.db", graph_from=0)
     kept = "SELECT max(id) FROM graphs WHERE ready = 1"
     seen = []

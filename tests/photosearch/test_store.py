@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from photosearch.errors import LibraryDamaged, LibraryTooNew, PhotosearchError
 from photosearch.library import LibraryReader, open_library_reader
 from photosearch.store import connection, embeddings, graphs, photos, schema
 from photosearch.store.connection import Connection, open_reader, open_writer, transaction
-from photosearch.types import Location, Stamp
+from photosearch.types import Location, Matrix, Stamp
 
 STAMP = Stamp(10, 20, 30, 40)
 
@@ -149,23 +152,118 @@ def test_locations_under_a_folder_are_those_below_it_alone(db: Connection) -> No
     assert set(found) == {b"a/1.jpg", b"a/b/2.jpg", b"a/\xff.jpg"}
 
 
-def test_vectors_of_another_length_are_left_out(db: Connection) -> None:
+def stored(db: Connection, count: int, dim: int = 4) -> tuple[int, list[int], Matrix]:
+    """A space with so many photos' vectors: its id, theirs, and the rows."""
+    rows = np.random.default_rng(count).standard_normal((count, dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     with transaction(db):
-        root_id, space_id = photos.add_root(db, "/p"), embeddings.add_space(db, "s", 4, "b")
-        one, two = add_photo(db, 1), add_photo(db, 2)
-        photos.put_locations(
-            db,
-            [
-                Location(root_id, b"1.jpg", STAMP, one, None),
-                Location(root_id, b"2.jpg", STAMP, two, None),
-            ],
-        )
-        embeddings.add(
-            db, space_id, {one: np.full(4, 0.5, np.float32), two: np.ones(3, np.float32)}
-        )
-    ids, rows = embeddings.load(db, space_id, 4)
-    assert ids.tolist() == [one]
-    assert rows.shape == (1, 4)
+        space_id = embeddings.add_space(db, f"s{dim}", dim, "b")
+        ids = [add_photo(db, number) for number in range(count)]
+        embeddings.add(db, space_id, dict(zip(ids, rows, strict=True)))
+    return space_id, ids, rows
+
+
+def slots(db: Connection) -> tuple[int, int]:
+    """Slots that hold a record, and slots that hold zeros, by the bytes themselves."""
+    full, empty = 0, 0
+    for slab_id, free, data in db.execute(
+        "SELECT s.id, s.free, r.data FROM slabs s JOIN slab_records r ON r.slab_id = s.id"
+    ):
+        size = len(data) // embeddings.SLOTS
+        for bit in range(embeddings.SLOTS):
+            used = any(data[bit * size : (bit + 1) * size])
+            assert used != bool(free >> bit & 1), "the bits of a slab differ from its bytes"
+            slot = slab_id * embeddings.SLOTS + bit
+            held = db.execute("SELECT 1 FROM embeddings WHERE slot = ?", (slot,)).fetchone()
+            assert bool(held) == used, "a record without a row, or a row without a record"
+            full, empty = full + used, empty + (not used)
+    return full, empty
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_vectors_come_back_as_they_were_put(db: Connection, count: int) -> None:
+    space_id, ids, rows = stored(db, count)
+    found, back = embeddings.load(db, space_id, 4)
+    assert found.tolist() == ids
+    np.testing.assert_array_equal(back, rows)
+    assert slots(db) == (count, -count % 64)
+    one = embeddings.of_photo(db, ids[-1], space_id)
+    assert one is not None
+    np.testing.assert_array_equal(one, rows[-1])
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 80)), max_size=30))
+def test_slots_are_reused_and_what_leaves_one_is_zeroed(steps: list[tuple[bool, int]]) -> None:
+    """Whatever is added and deleted, by whom: bits, rows and bytes agree."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "library.db"
+        db = open_writer(file)
+        schema.migrate(db, file)
+        space_id, ids, rows = stored(db, 81)
+        there = set(ids)
+        for adds, number in steps:
+            with transaction(db):
+                some = ids[number : number + 9]
+                if adds:
+                    embeddings.add(db, space_id, {i: rows[ids.index(i)] for i in some})
+                    there.update(some)
+                else:
+                    marks = ", ".join("?" * len(some))
+                    db.execute(f"DELETE FROM embeddings WHERE photo_id IN ({marks})", some)
+                    there.difference_update(some)
+                embeddings.scrub(db)
+            slots(db)
+        found, back = embeddings.load(db, space_id, 4)
+        assert set(found.tolist()) == there
+        np.testing.assert_array_equal(back, rows[[ids.index(i) for i in found.tolist()]])
+        assert slots(db)[1] < 81 + 64  # slabs that hold nothing went
+        db.close()
+
+
+def test_deleting_a_photo_or_a_space_takes_its_records_along(db: Connection) -> None:
+    space_id, ids, _ = stored(db, 70)
+    other, _, _ = stored(db, 10, dim=8)
+    with transaction(db):
+        db.execute("DELETE FROM photos WHERE id = ?", (ids[3],))
+        db.execute("DELETE FROM spaces WHERE id = ?", (other,))
+        embeddings.scrub(db)
+    assert slots(db) == (69, 59)
+    assert embeddings.of_photo(db, ids[3], space_id) is None
+
+
+def test_one_vector_dirties_few_pages(db: Connection, file: Path) -> None:
+    stored(db, 30, dim=1024)
+    wal = Path(f"{file}-wal")
+    connection.checkpoint(db)
+    with transaction(db):
+        embeddings.add(db, 1, {add_photo(db, 100): np.full(1024, 1 / 32, np.float32)})
+    # Eleven for the photo's own row and the indexes; a slab alone would be 33.
+    assert wal.stat().st_size <= 14 * (connection.PAGE_BYTES + 24) + 32
+
+
+def test_any_changed_byte_of_a_record_is_noticed(db: Connection) -> None:
+    space_id, ids, _ = stored(db, 3)
+    size = embeddings.record_type(4).itemsize
+    for at in range(3 * size):
+        with db.blobopen("slab_records", "data", 1) as blob:
+            before = blob[at]
+            blob[at] = before ^ 0x10
+        left_out = ids[at // size]
+        assert left_out not in embeddings.load(db, space_id, 4)[0].tolist()
+        assert embeddings.unsound(db, space_id, 4) == [left_out]
+        assert embeddings.of_photo(db, left_out, space_id) is None
+        with db.blobopen("slab_records", "data", 1) as blob:
+            blob[at] = before
+    assert embeddings.unsound(db, space_id, 4) == []
+
+
+def test_a_slab_of_another_length_is_left_out(db: Connection) -> None:
+    space_id, ids, _ = stored(db, 3)
+    db.execute("UPDATE slab_records SET data = zeroblob(77)")
+    assert embeddings.load(db, space_id, 4)[0].tolist() == []
+    assert embeddings.unsound(db, space_id, 4) == ids
+    assert embeddings.of_photo(db, ids[0], space_id) is None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts in /proc/self/fd")
@@ -229,6 +327,7 @@ def memoryview_that_ends(data: bytes) -> bytes:
 
 
 def test_a_full_disk_is_said_in_words_and_undone(file: Path, db: Connection) -> None:
+    db.execute("VACUUM")  # migrations leave free pages
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite reports SQLITE_FULL beyond it
     with pytest.raises(PhotosearchError, match="disk is full"), connection.named_damage(file):

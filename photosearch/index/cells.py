@@ -1,0 +1,292 @@
+"""The rows in cells: near neighbours side by side, and a query reads the cells that may matter.
+
+An inverted file. Each cell has a middle (the mean of its rows) and a spread (how far, in any
+one direction, its rows lie from it, as a standard deviation). A query is compared with every
+middle; the most promising cells are read first, and then every cell in which a row as good as
+the k-th best so far would lie no more than `reach` spreads from the middle:
+
+    read c  where  middle(c) @ q + reach * spread(c) > k-th best score
+
+So an easy query reads little and a hard one more, and a wider k reads more by itself. Texts
+lie off the photos' manifold, their best photos are strewn over many cells, and this rule
+needs about half the rows that a fixed number of cells does (docs/index.md).
+
+Cells are learned from the photos alone, by k-means in two levels and then together. `reach`
+is set by trial, on queries as far off the manifold as texts are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photosearch.index.exact import MAX_ID, ExactIndex, best
+from photosearch.types import Ids, Matrix, Vector
+
+Numbers = NDArray[np.int64]
+
+ROWS_A_CELL: Final = 32  # finer cells read fewer rows, and more middles
+MAX_CELLS: Final = 8192
+SAMPLE_A_CELL: Final = 24  # rows that middles are learned from
+MAX_SAMPLE: Final = 1 << 17
+GROUP_ROWS: Final = 128  # rows sampled for each group of cells, in the first level
+FIRST_ROUNDS: Final = 6  # of k-means, in each of the two levels
+LAST_ROUNDS: Final = 2  # with all cells together
+CHUNK: Final = 2048  # rows compared with all middles at a time
+FIRST_ROWS: Final = 512  # read before the k-th best score says what else to read
+FIRST_REACH: Final = 2.0  # spreads by which a cell is given credit in that choice
+MOST_SHARE: Final = 0.4  # beyond it one pass over everything is cheaper
+REACHES: Final = (2.6, 2.8, 3.0, 3.2, 3.4, 3.6, 3.8, 4.0, 4.5, 5.0)
+WANTED_RECALL: Final = 0.985
+TRIALS: Final = 48  # queries that `reach` is set by
+TRIAL_K: Final = 10
+NOISE_ROWS: Final = 2048  # whose differences from their cells' middles make up that noise
+SCORE_NOISE: Final = 1e-6  # between two ways of adding up one dot product
+HEADER: Final = struct.Struct("<4sIIIf")  # magic, cells, D, photos, reach
+MAGIC: Final = b"PSC1"
+LAYOUT: Final = "cells-1"
+
+
+class UnsoundCells(ValueError):
+    """These bytes are not cells that may be used. Says what is wrong."""
+
+
+@dataclass
+class Cells:
+    """Middles (C, D) and spreads (C,) of the blocks of an ExactIndex, in its order."""
+
+    middles: Matrix
+    spreads: Vector
+    reach: float
+
+    def near(
+        self, exact: ExactIndex, query: Vector, k: int, *, among: NDArray[np.bool_] | None = None
+    ) -> tuple[Ids, Vector] | None:
+        """The k best ids and scores; among the rows marked, where some are. None where one
+        pass over everything is the better way. The caller holds the index's lock."""
+        share = 1.0 if among is None else max(np.count_nonzero(among) / len(exact), 1e-9)
+        rows_a_cell = max(1.0, len(exact) / len(self.middles))
+        first_count = int(max(4 * k, FIRST_ROWS) / share / rows_a_cell) + 8
+        if first_count >= len(self.middles) * MOST_SHARE:
+            return None
+        towards = self.middles @ query
+        credit = towards + FIRST_REACH * self.spreads
+        first = np.argpartition(credit, len(credit) - first_count)[len(credit) - first_count :]
+        rows, scores = _marked(exact.scan(first.tolist(), query, tail=True), among)
+        if len(scores) < k:
+            return None
+        kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+        promising = towards + self.reach * self.spreads > kth
+        promising[first] = False
+        cells = np.flatnonzero(promising)
+        if len(cells) > len(self.middles) * MOST_SHARE:
+            return None
+        if len(cells):
+            more_rows, more = _marked(exact.scan(cells.tolist(), query, tail=False), among)
+            kept = more >= kth
+            rows, scores = np.concatenate([rows, more_rows[kept]]), np.append(scores, more[kept])
+        return best(exact.ids_at(rows), scores, k)
+
+    def nearest(self, vectors: Matrix) -> Numbers:
+        """The cell of each row."""
+        return _nearest(vectors, self.middles)
+
+    def refresh(self, exact: ExactIndex) -> None:
+        """Middles and spreads of the rows of the moment. What is kept then holds nothing of
+        photos that have gone, even where a cell was one photo alone."""
+        sums, counts = exact.block_sums()
+        self.middles = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        # Of unit rows: mean |x - m|^2 = 1 - |m|^2. A cell of one or two rows says little
+        # of its spread: as if it had one more, of the average spread.
+        apart = counts * (1 - np.einsum("cd,cd->c", self.middles, self.middles))
+        average = apart.sum() / max(1, counts.sum())
+        spreads = np.sqrt(np.maximum(apart + average, 0) / (counts + 1) / exact.dim)
+        self.spreads = np.where(counts > 0, spreads, -np.inf).astype(np.float32)
+        self.middles[counts == 0] = 0
+
+    def calibrate(self, exact: ExactIndex) -> float:
+        """Set `reach` to the least that finds what it should for queries off the manifold;
+        returns the share it finds."""
+        queries = off_manifold(exact, self, TRIALS)
+        found = 1.0
+        truths = [exact.search(query, TRIAL_K)[1][-1] for query in queries]
+        for self.reach in REACHES:
+            hits, wanted = 0, 0
+            for query, least in zip(queries, truths, strict=True):
+                with exact.lock:
+                    near = self.near(exact, query, TRIAL_K)
+                wanted += TRIAL_K
+                scores = near[1] if near is not None else np.full(TRIAL_K, least)
+                hits += int((scores >= least - SCORE_NOISE).sum())
+            found = hits / max(1, wanted)
+            if found >= WANTED_RECALL:
+                break
+        return found
+
+    def to_bytes(self, exact: ExactIndex) -> bytes:
+        """Cells as of now, and which photo is in which."""
+        self.refresh(exact)
+        ids, cells = exact.blocks_of_rows()
+        spreads = np.where(np.isfinite(self.spreads), self.spreads, 0)
+        return b"".join(
+            (
+                HEADER.pack(MAGIC, *self.middles.shape, len(ids), self.reach),
+                self.middles.astype("<f4").tobytes(),
+                spreads.astype("<f4").tobytes(),
+                ids.astype("<u4").tobytes(),
+                cells.astype("<u2").tobytes(),
+            )
+        )
+
+
+def from_bytes(data: bytes, dim: int) -> tuple[Cells, Ids, Numbers]:
+    """Cells that were kept, the photos in them, and each one's cell. Raises UnsoundCells."""
+    _require(len(data) >= HEADER.size, "they are cut short")
+    magic, count, width, photos, reach = HEADER.unpack(data[: HEADER.size])
+    _require(magic == MAGIC and width == dim, "they are of another kind")
+    size = HEADER.size + 4 * count * dim + 4 * count + 6 * photos
+    _require(len(data) == size and 0 < count <= MAX_CELLS, "their length is wrong")
+    at = HEADER.size
+    middles = np.frombuffer(data, "<f4", count * dim, at).reshape(count, dim).astype(np.float32)
+    at += middles.nbytes
+    spreads = np.frombuffer(data, "<f4", count, at).astype(np.float32)
+    at += spreads.nbytes
+    ids = np.frombuffer(data, "<u4", photos, at).astype(np.int64)
+    cells = np.frombuffer(data, "<u2", photos, at + 4 * photos).astype(np.int64)
+    _require(int(ids.max(initial=0)) <= MAX_ID, "a photo id is out of range")
+    _require(int(cells.max(initial=0)) < count, "a cell's number is out of range")
+    _require(not len(ids) or int(np.bincount(ids).max()) == 1, "a photo is in two cells")
+    sound = np.isfinite(middles).all() and np.isfinite(spreads).all() and 1 <= reach <= 10
+    _require(bool(sound), "a number is damaged")
+    empty = np.bincount(cells, minlength=count) == 0
+    spreads[empty] = -np.inf
+    return Cells(middles, spreads, float(reach)), ids, cells
+
+
+def layout(dim: int) -> str:
+    """What `to_bytes` wrote, in a word; cells of another layout are made anew, not read."""
+    return f"{LAYOUT} d{dim}"
+
+
+def off_manifold(exact: ExactIndex, cells: Cells, count: int) -> Matrix:
+    """Queries that lie off the photos as texts do: towards the middle of some cell, most of it
+    drowned in noise as photos of one cell differ by, and the part that all photos have in
+    common scaled down."""
+    rnd = np.random.default_rng(len(exact))
+    ids, blocks = exact.blocks_of_rows()
+    some = rnd.choice(len(ids), min(len(ids), NOISE_ROWS), replace=False)
+    rows = exact.rows_of(ids[some])[1]
+    common = rows.mean(axis=0)
+    apart = rows - cells.middles[blocks[some]]
+    noise = rnd.standard_normal((count, len(some))).astype(np.float32) @ apart
+    towards = cells.middles[blocks[rnd.choice(some, count)]] - common
+    told = _unit(0.5 * _unit(towards) + 0.85 * _unit(noise))
+    found: Matrix = _unit(0.3 * common + 0.35 * told).astype(np.float32)
+    return found
+
+
+def build(exact: ExactIndex) -> Iterator[Cells | None]:
+    """Learn cells and lay the index out by them, in steps of about a second. Searches and
+    changes go on between; the last step yields the cells."""
+    rnd = np.random.default_rng(len(exact))
+    ids = exact.ids()
+    count = int(np.clip(len(ids) // ROWS_A_CELL, 1, MAX_CELLS))
+    sampled = min(len(ids), SAMPLE_A_CELL * count, MAX_SAMPLE)
+    rows = exact.rows_of(np.sort(rnd.choice(ids, sampled, replace=False)))[1]
+    if len(rows) < 2:
+        return
+    groups = max(1, int(np.sqrt(count)))
+    some = rows[rnd.choice(len(rows), min(len(rows), GROUP_ROWS * groups), replace=False)]
+    tops = some[:groups].copy()
+    for _ in range(FIRST_ROUNDS):
+        tops = _means(some, _nearest(some, tops), tops)
+        yield None
+    group_of = _nearest(rows, tops)
+    parts = []
+    for group in range(groups):
+        members = rows[group_of == group]
+        share = max(1, round(count * len(members) / len(rows)))
+        if len(members):
+            middles = members[rnd.choice(len(members), min(share, len(members)), replace=False)]
+            for _ in range(FIRST_ROUNDS):
+                middles = _means(members, _nearest(members, middles), middles)
+            parts.append(middles)
+        yield None
+    middles = np.concatenate(parts)[:MAX_CELLS]
+    for _ in range(LAST_ROUNDS):
+        cells = np.empty(len(rows), np.int64)
+        for start in range(0, len(rows), CHUNK):
+            cells[start : start + CHUNK] = _nearest(rows[start : start + CHUNK], middles)
+            yield None
+        middles = _means(rows, cells, middles)
+    del rows, some, group_of, parts
+    yield from settle(exact, Cells(middles, np.zeros(len(middles), np.float32), REACHES[-1]))
+
+
+def settle(exact: ExactIndex, cells: Cells) -> Iterator[Cells | None]:
+    """Give every photo its cell and lay the rows out by them; photos that come meanwhile
+    stay in the tail. The last step yields the cells, with numbers of their own."""
+    ids, before = exact.blocks_of_rows()
+    if exact.block_count != len(cells.middles):
+        ids, before = ids[:0], before[:0]  # other cells: everything is placed anew
+    pending = np.setdiff1d(exact.ids(), ids)
+    found, where = [ids], [before]
+    for start in range(0, len(pending), CHUNK):
+        here, rows = exact.rows_of(pending[start : start + CHUNK])
+        found.append(here)
+        where.append(cells.nearest(rows))
+        yield None
+    ids, numbers = np.concatenate(found), np.concatenate(where)
+    used = np.unique(numbers)  # cells that nobody is in go
+    settled = Cells(cells.middles[used], cells.spreads[used], cells.reach)
+    with exact.lock:
+        known = exact.contains(ids)
+        ids, numbers = ids[known], numbers[known]
+        exact.arrange(ids, np.searchsorted(used, numbers), len(used))
+        settled.refresh(exact)
+    settled.calibrate(exact)
+    yield settled
+
+
+def _marked(
+    found: tuple[Numbers, Vector], among: NDArray[np.bool_] | None
+) -> tuple[Numbers, Vector]:
+    if among is None:
+        return found
+    kept = among[found[0]]
+    return found[0][kept], found[1][kept]
+
+
+def _nearest(rows: Matrix, middles: Matrix) -> Numbers:
+    """The nearest middle of each row, by distance."""
+    half = np.einsum("cd,cd->c", middles, middles) / 2
+    found = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), CHUNK):
+        found[start : start + CHUNK] = (rows[start : start + CHUNK] @ middles.T - half).argmax(1)
+    return found
+
+
+def _means(rows: Matrix, cells: Numbers, middles: Matrix) -> Matrix:
+    """The mean of each cell's rows; a cell without any keeps its middle."""
+    counts = np.bincount(cells, minlength=len(middles))
+    order = np.argsort(cells, kind="stable")
+    some = np.flatnonzero(counts)
+    starts = (np.cumsum(counts) - counts)[some]
+    found = middles.copy()
+    found[some] = np.add.reduceat(rows[order], starts, axis=0) / counts[some][:, None]
+    return found
+
+
+def _unit(rows: Matrix) -> Matrix:
+    found: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
+    return found
+
+
+def _require(held: bool, otherwise: str) -> None:
+    if not held:
+        raise UnsoundCells(otherwise)

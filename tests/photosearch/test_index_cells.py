@@ -1,0 +1,282 @@
+"""Cells: what they leave unread, they may; what is kept of them is checked; none goes missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from photosearch.index import cells
+from photosearch.index.cells import HEADER, Cells, UnsoundCells, from_bytes
+from photosearch.index.exact import ExactIndex
+from photosearch.index.neighbours import Index
+from photosearch.library import Changes, Embedded, Library, LibraryReader
+from photosearch.types import Matrix, Stamp, Vector
+
+DIM = 16
+
+
+def clustered(count: int, *, dim: int = DIM, seed: int = 0) -> Matrix:
+    """Unit rows in a hundred clumps."""
+    rnd = np.random.default_rng(seed)
+    middles = rnd.standard_normal((100, dim))
+    rows = middles[rnd.integers(0, 100, count)] + 0.4 * rnd.standard_normal((count, dim))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32)
+
+
+def in_cells(count: int, *, seed: int = 0) -> Index:
+    index = Index(np.arange(1, count + 1), clustered(count, seed=seed), cells_from_bytes=0)
+    index.learn_cells()
+    assert index.kind == "cells"
+    return index
+
+
+@pytest.fixture(scope="module")
+def sample() -> Index:
+    return in_cells(6000)
+
+
+def test_cells_find_what_exact_search_finds(sample: Index) -> None:
+    near, off = sample.sample(50), cells.off_manifold(sample.exact, require(sample), 50)
+    assert sample.recall(near) >= 0.99
+    assert sample.recall(off) >= 0.95
+    assert sample.recall(off, k=50) >= 0.95
+
+
+def require(index: Index) -> Cells:
+    assert index.cells is not None
+    return index.cells
+
+
+def test_scores_are_exact_and_in_order(sample: Index) -> None:
+    query = sample.sample(7)[3]
+    ids, scores = sample.search(query, 20)
+    _, rows = sample.exact.rows_of(ids)
+    np.testing.assert_allclose(scores, rows @ query, atol=1e-6)
+    assert (np.diff(scores) <= 0).all()
+    assert len(set(ids.tolist())) == 20
+
+
+def test_a_query_reads_a_part_of_the_rows(sample: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = [0]
+    scan = ExactIndex.scan
+
+    def counted(self: ExactIndex, blocks: list[int], query: Vector, *, tail: bool):  # type: ignore[no-untyped-def]
+        rows, scores = scan(self, blocks, query, tail=tail)
+        read[0] += len(rows)
+        return rows, scores
+
+    monkeypatch.setattr(ExactIndex, "scan", counted)
+    for query in sample.sample(20):
+        sample.search(query, 10)
+    assert 0 < read[0] / 20 < 0.4 * len(sample)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.99])
+def test_a_filter_of_any_width_loses_nothing(sample: Index, share: float) -> None:
+    rnd = np.random.default_rng(3)
+    allowed = np.sort(rnd.choice(sample.exact.ids(), int(share * len(sample)), replace=False))
+    found, wanted = 0, 0
+    for query in sample.sample(20):
+        ids, scores = sample.search(query, 10, allowed=allowed)
+        assert set(ids.tolist()) <= set(allowed.tolist())
+        least = np.sort(sample.exact.scores_of(allowed, query)[1])[-10:][0]
+        found += int((scores >= least - 1e-6).sum())
+        wanted += min(10, len(allowed))
+    assert found >= 0.97 * wanted
+
+
+def test_recall_holds_after_ten_times_as_many_changes_as_photos() -> None:
+    index = in_cells(1500)
+    rows = clustered(15_000, seed=5)
+    for number in range(15_000):
+        index.remove(number + 1)
+        index.add(1501 + number, rows[number])
+        if number % 1000 == 0:
+            while index.tend(threads=1):
+                pass
+    index.exact.check()
+    assert sorted(index.exact.ids().tolist()) == list(range(15_001, 16_501))
+    assert index.recall(index.sample(50)) >= 0.97
+    assert index.recall(cells.off_manifold(index.exact, require(index), 50)) >= 0.95
+
+
+class CellMachine(RuleBasedStateMachine):
+    """Whatever comes and goes, and whenever cells are laid out: rows and ids agree, every photo
+    is found by its own vector, and none that has gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = clustered(900, seed=2)
+        self.model = set(range(600))
+        self.index = Index(np.arange(600), self.rows[:600], cells_from_bytes=0)
+
+    @rule(start=st.integers(0, 880), count=st.integers(1, 20))
+    def add(self, start: int, count: int) -> None:
+        for photo_id in range(start, min(900, start + count)):
+            self.index.add(photo_id, self.rows[photo_id])
+            self.model.add(photo_id)
+
+    @rule(start=st.integers(0, 880), count=st.integers(1, 20))
+    def remove(self, start: int, count: int) -> None:
+        for photo_id in range(start, start + count):
+            self.index.remove(photo_id)
+            self.model.discard(photo_id)
+
+    @rule()
+    def tend(self) -> None:
+        self.index.tend(threads=1)
+
+    @rule()
+    def learn(self) -> None:
+        self.index.learn_cells()
+
+    @rule()
+    def keep_and_reopen(self) -> None:
+        if (data := self.index.cells_bytes()) is not None:
+            found, ids, where = from_bytes(data, DIM)
+            exact = ExactIndex.reserve(
+                DIM, ids, where, block_count=len(found.middles), count=len(self.model)
+            )
+            held = np.asarray(sorted(self.model), np.int64)
+            for start in range(0, len(held), 50):
+                exact.fill(held[start : start + 50], self.rows[held[start : start + 50]])
+            exact.settle()
+            self.index = Index.of(exact, found, graph_from_bytes=1 << 60, cells_from_bytes=0)
+
+    @rule(photo_id=st.integers(0, 899))
+    def search(self, photo_id: int) -> None:
+        ids, scores = self.index.search(self.rows[photo_id], 5)
+        assert set(ids.tolist()) <= self.model
+        if photo_id in self.model:
+            assert scores[0] == pytest.approx(1, abs=1e-5)
+
+    @invariant()
+    def sound(self) -> None:
+        self.index.exact.check()
+        assert set(self.index.exact.ids().tolist()) == self.model
+
+
+TestCellMachine = CellMachine.TestCase
+TestCellMachine.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+
+
+def test_kept_cells_hold_nothing_of_a_photo_that_has_gone() -> None:
+    index = in_cells(2000)
+    cell = int(np.argmax(np.bincount(index.exact.blocks_of_rows()[1])))
+    ids, where = index.exact.blocks_of_rows()
+    members = ids[where == cell]
+    (last,) = index.exact.rows_of(members[:1])[1]
+    for photo_id in members[1:].tolist():
+        index.remove(photo_id)
+    index.cleanse()
+    np.testing.assert_allclose(require(index).middles[cell], last, atol=1e-6)  # it alone
+    index.remove(int(members[0]))
+    data = index.cells_bytes()
+    assert data is not None
+    assert not require(index).middles[cell].any()
+    assert last.tobytes() not in data
+
+
+@pytest.mark.parametrize("at", [0, 4, 8, 12, 16])
+def test_damaged_cells_are_refused(sample: Index, at: int) -> None:
+    data = sample.cells_bytes()
+    assert data is not None
+    from_bytes(data, DIM)
+    broken = bytearray(data)
+    broken[at : at + 4] = b"\xff\xff\xff\x7f"
+    with pytest.raises(UnsoundCells):
+        from_bytes(bytes(broken), DIM)
+    with pytest.raises(UnsoundCells):
+        from_bytes(data[: HEADER.size + 5], DIM)
+    with pytest.raises(UnsoundCells, match="another kind"):
+        from_bytes(data, DIM + 1)
+
+
+def test_cells_that_name_a_cell_too_many_or_a_photo_twice_are_refused(sample: Index) -> None:
+    data = sample.cells_bytes()
+    assert data is not None
+    broken = bytearray(data)
+    broken[-2:] = b"\xff\xff"
+    with pytest.raises(UnsoundCells, match="cell's number"):
+        from_bytes(bytes(broken), DIM)
+    count = len(require(sample).middles)
+    ids_at = HEADER.size + 4 * count * (DIM + 1)
+    broken = bytearray(data)
+    broken[ids_at : ids_at + 4] = broken[ids_at + 4 : ids_at + 8]
+    with pytest.raises(UnsoundCells, match="two cells"):
+        from_bytes(bytes(broken), DIM)
+
+
+def filled(file: Path, rows: Matrix) -> Library:
+    library = Library(file, space="cells", dim=DIM, bundle="b", cells_from=0)
+    root = library.add_root("/photos")
+    changes = Changes(root.root_id)
+    for number, row in enumerate(rows):
+        place = (b"%d.jpg" % number, Stamp(number, number, 1, number))
+        changes.embedded.append(
+            Embedded(number.to_bytes(32, "big"), "JPEG", 1, 1, None, row, (place,))
+        )
+    library.commit(changes, now_ns=1)
+    return library
+
+
+def test_cells_are_kept_and_taken_up_without_learning_them_again(tmp_path: Path) -> None:
+    library = filled(tmp_path / "library.db", clustered(1500))
+    while library.tend_graph(threads=1):
+        pass
+    assert library.index.kind == "cells"
+    queries = library.index.sample(10)
+    before = [library.index.search(query, 5)[0].tolist() for query in queries]
+    library.close()
+    reader = LibraryReader(tmp_path / "library.db")
+    index = reader.load_index("cells", DIM)
+    assert index.kind == "cells"
+    assert index.cells_made == 0
+    assert index.exact.tail_count == 0
+    assert [index.search(query, 5)[0].tolist() for query in queries] == before
+    reader.close()
+
+
+def test_damaged_kept_cells_mean_exact_search_at_once(tmp_path: Path) -> None:
+    library = filled(tmp_path / "library.db", clustered(800))
+    while library.tend_graph(threads=1):
+        pass
+    library._db.execute("UPDATE graph_chunks SET data = zeroblob(length(data))")
+    library.close()
+    library = Library(tmp_path / "library.db", space="cells", dim=DIM, bundle="b", cells_from=0)
+    assert library.index.kind == "exact"
+    assert len(library.index) == 800
+    while library.tend_graph(threads=1):
+        pass
+    assert library.index.kind == "cells"
+    library.close()
+
+
+def test_what_changed_since_the_cells_were_kept_is_found_and_not_found(tmp_path: Path) -> None:
+    rows = clustered(900)
+    library = filled(tmp_path / "library.db", rows[:800])
+    while library.tend_graph(threads=1):
+        pass
+    root_id = library.roots()[0].root_id
+    changes = Changes(root_id, forgotten=[b"%d.jpg" % number for number in range(50)])
+    for number in range(800, 900):
+        place = (b"%d.jpg" % number, Stamp(number, number, 1, number))
+        changes.embedded.append(
+            Embedded(number.to_bytes(32, "big"), "JPEG", 1, 1, None, rows[number], (place,))
+        )
+    library.commit(changes, now_ns=2)
+    held = set(library.index.exact.ids().tolist())
+    library.close()
+    again = Library(tmp_path / "library.db", space="cells", dim=DIM, bundle="b", cells_from=0)
+    assert again.index.kind == "cells"
+    again.index.exact.check()
+    assert set(again.index.exact.ids().tolist()) == held
+    assert len(held) == 850
+    assert again.index.search(rows[850], 1)[1][0] == pytest.approx(1, abs=1e-5)
+    again.close()
