@@ -23,7 +23,7 @@ export function fillNoMatch(panel, { query, answer, waiting, examples }, on) {
   );
   panel.replaceChildren(
     make("h2", {}, words),
-    ...answer.notes.map((note) => make("p", {}, note)),
+    ...answer.notes.map((note) => make("p", { class: "said" }, note)),
     make("p", {}, text.noMatchAdvice),
     ...(waiting ? [make("p", {}, text.notIndexed(waiting))] : []),
     make("div", { class: "deeds" }, anyway, ...looser),
