@@ -25,8 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.distillation import changed, graph_cells, preset_cells, read, tuned
+from benchmarks.distillation import changed, graph_cells, preset_cells, read
 from models.data import cached, read_examples, read_photos
+from models.distillation.balance import GradMatch
 from models.distillation.dynamic import DCD_PRESETS, DcdConfig, apply_dcd
 from models.distillation.embeddings import EmbeddingSet
 from models.distillation.graph import KnowledgeGraph
@@ -200,7 +201,9 @@ class Bench:
         x = self.teacher(self.val.large[:1], self.val.sentences)[1]
         return both_directions(v, x, self.val.owner)
 
-    def run(self, cells: dict[str, Any], dcd: dict[str, Any] | None, seed: int) -> dict[str, float]:
+    def run(
+        self, cells: dict[str, Any], dcd: dict[str, Any] | None, seed: int, *, balance: bool
+    ) -> dict[str, float]:
         data = self.train
         torch.manual_seed(seed)
         student = SmallStudent(data.small.mean(0), data.small.std(0) + 1e-3, self.vocabulary)
@@ -215,6 +218,9 @@ class Bench:
             captions = choose(data, photos)
             v, x = student(data.small[photos], data.tokens[captions])
             e = EmbeddingSet.build(v, x, self.t_image[photos], self.t_text[captions])
+            if balance and step == 0:
+                matched = GradMatch(at=(0,))
+                matched.update(graph, graph.values(e), list(student.parameters()), 0)
             loss = graph(e, progress=step / STEPS).total
             if dcd is not None:
                 loss = loss + self.dcd(DcdConfig(**dcd), student, e, photos, captions)
@@ -261,21 +267,16 @@ class Bench:
 
 
 def best_cells(file: Path) -> dict[str, dict[str, Any]]:
-    """The best tuned cell of each type in the toy world, on test seeds: name -> cells."""
-    rows = read(file)
-    means: dict[str, list[float]] = {}
-    for row in rows:
-        if row["experiment"] == "E1" and row["name"] != "BASE":
-            means.setdefault(row["name"], []).append(row["rsum"])
-    best: dict[str, tuple[float, str]] = {}
-    for name, values in means.items():
+    """The best cell of each type in the toy world: name -> cells, weights by gradient."""
+    rows = [row for row in read(file) if row["experiment"] == "E1" and row["config"]["balance"]]
+    best: dict[str, tuple[float, str, dict[str, Any]]] = {}
+    for name in dict.fromkeys(row["name"] for row in rows):
+        mine = [row for row in rows if row["name"] == name]
+        mean = statistics.mean(row["rsum"] for row in mine)
         type_ = name.split(".")[0]
-        best[type_] = max(best.get(type_, (0.0, "")), (statistics.mean(values), name))
-    chosen = tuned(rows)
-    return {
-        f"best {type_}: {name}": chosen[name]["config"]["cells"]
-        for type_, (_, name) in best.items()
-    }
+        if mean > best.get(type_, (0.0, "", {}))[0]:
+            best[type_] = mean, name, mine[0]["config"]["cells"]
+    return {f"best {type_}: {name}": cells for type_, (_, name, cells) in best.items()}
 
 
 def plan(best: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
@@ -301,7 +302,11 @@ def run(file: Path, seeds: list[int], best: Path, cache: Path) -> None:
         if (name, seed) in done:
             continue
         started = time.process_time()
-        found = bench.teacher_recall() if name == "teacher" else bench.run(cells, dcd, seed)
+        balance = name.startswith("best ")
+        if name == "teacher":
+            found = bench.teacher_recall()
+        else:
+            found = bench.run(cells, dcd, seed, balance=balance)
         row = {"name": name, "seed": seed}
         row |= {key: round(value, 3) for key, value in found.items()}
         row |= {

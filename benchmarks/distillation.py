@@ -5,9 +5,8 @@
 
 `run` appends one JSON line a training run and skips those it finds there, so it can be
 stopped and started at any time; every line carries the configuration it came from. The
-world is that of models/distillation/toy.py: it shows orders, not magnitudes. Weights are
-tuned on a validation set with seed 0, everything reported is measured on the test set
-with the other seeds.
+world is that of models/distillation/toy.py: it shows orders, not magnitudes. Weights of
+the grid are not tuned: a cell's gradient is matched to the baseline's at step 0.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.distillation.balance import GradMatch
 from models.distillation.bank import TeacherBank
 from models.distillation.cells import GRID, SYMMETRIC, USES_TAU, CellKey, CellSpec
 from models.distillation.dynamic import DCD_PRESETS, DcdConfig, apply_dcd
@@ -40,8 +40,6 @@ from models.distillation.toy import Pairs, ToyEncoder, World, cosine_fade, train
 ROWS = Path("benchmarks/results/distillation.jsonl")
 SEEDS = (1, 2, 3)
 STEPS, BATCH, PAIRS, HIDDEN, RATE = 350, 128, 8_000, 32, 3e-3
-WEIGHTS = (0.1, 1.0, 10.0)
-TAUS = (0.07, 0.3)
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class Trial:
     name: str
     seed: int
     cells: dict[str, dict[str, Any]]
-    on: str = "test"  # or "validation"
     dcd: dict[str, Any] | None = None
+    balance: bool = False  # weights matched by gradient at step 0
     mined: bool = True  # False: negatives at random
     repeated: float = 0.0
     text_layers: int = 0  # E6 only
@@ -78,10 +76,7 @@ class Bench:
             torch.save(train_teacher(self.world).state_dict(), file)
         self.teacher.load_state_dict(torch.load(file, weights_only=True))
         self.teacher.eval().requires_grad_(False)
-        self.held_out = {
-            "test": self.world.pairs(1000, seed=2),
-            "validation": self.world.pairs(1000, seed=3),
-        }
+        self.held_out = self.world.pairs(1000, seed=2)
         self._train: dict[float, tuple[Pairs, Tensor, Tensor]] = {}
 
     def train_set(self, repeated: float) -> tuple[Pairs, Tensor, Tensor]:
@@ -96,7 +91,7 @@ class Bench:
         if trial.text_layers:
             return run_text(self, trial)
         data, t_image, t_text = self.train_set(trial.repeated)
-        held = self.held_out[trial.on]
+        held = self.held_out
         torch.manual_seed(trial.seed)
         student = ToyEncoder(HIDDEN, 1)
         graph = KnowledgeGraph(graph_cells(trial.cells))
@@ -107,6 +102,9 @@ class Bench:
             rows = torch.randint(PAIRS, (BATCH,))
             v, x = student(data.image[rows], data.caption[rows])
             e = EmbeddingSet.build(v, x, t_image[rows], t_text[rows])
+            if trial.balance and step == 0:
+                balance = GradMatch(at=(0,))
+                balance.update(graph, graph.values(e), list(student.parameters()), 0)
             loss = graph(e, progress=step / STEPS).total
             if negatives is not None:
                 loss = loss + negatives.loss(student, e, rows)
@@ -229,7 +227,7 @@ def run_text(bench: Bench, trial: Trial) -> dict[str, float]:
         for mine, theirs in enumerate(chosen):
             tower.layers[mine].load_state_dict(deep.layers[theirs].state_dict())
     fit_text(bench, tower, data, target, 150)
-    held = bench.held_out[trial.on]
+    held = bench.held_out
     with torch.no_grad():
         image = l2_normalize(bench.teacher(held.image, held.caption)[0])
         text = l2_normalize(tower(held.caption))
@@ -264,35 +262,24 @@ def label(key: CellKey, align: str) -> str:
     return str(key) if align == "row" else f"{key} ({align})"
 
 
-def tuning() -> Iterator[Trial]:
-    """Every weight and temperature of every cell, one seed, the validation set."""
-    for key, align in variants():
-        for tau in TAUS if key.strategy in USES_TAU else TAUS[:1]:
-            for weight in WEIGHTS:
-                cells = {**BASE, str(key): options(key, align, weight, tau)}
-                yield Trial("tuning", label(key, align), 0, cells, on="validation")
-
-
-def tuned(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The best options of each cell by validation rsum."""
-    best: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if row["experiment"] == "tuning":
-            held = best.get(row["name"])
-            if held is None or row["rsum"] > held["rsum"]:
-                best[row["name"]] = row
-    return best
-
-
-def grid(rows: list[dict[str, Any]]) -> Iterator[Trial]:
-    """E1 to E3: the baseline and every cell at its tuned options."""
-    best = tuned(rows)
+def grid() -> Iterator[Trial]:
+    """E1 to E3: the baseline and every cell beside it, weights by gradient at step 0."""
     for seed in SEEDS:
         yield Trial("E1", "BASE", seed, BASE)
         for key, align in variants():
-            name = label(key, align)
-            if name in best:
-                yield Trial("E1", name, seed, best[name]["config"]["cells"])
+            # Intra-modal KL needs a soft temperature: each row's cosine with itself is 1.
+            tau = 0.3 if key.strategy == "kl" and key.type.startswith("intra") else 0.07
+            cells = {**BASE, str(key): options(key, align, 1.0, tau)}
+            yield Trial("E1", label(key, align), seed, cells, balance=True)
+
+
+def curves() -> Iterator[Trial]:
+    """E3: symmetric terms at fixed weights, one seed."""
+    for name in ("intra_ts.sym_kl", "inter_ts.sym_kl"):
+        for align in ("row", "transpose"):
+            for weight in (0.1, 0.3, 1.0, 3.0):
+                chosen = {"weight": weight, **({} if align == "row" else {"align": align})}
+                yield Trial("E3", f"{name} ({align}) {weight:g}", 1, {**BASE, name: chosen})
 
 
 def preset_cells(name: str) -> dict[str, dict[str, Any]]:
@@ -307,14 +294,14 @@ def preset_cells(name: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def combinations(rows: list[dict[str, Any]]) -> Iterator[Trial]:
+def combinations() -> Iterator[Trial]:
     """E4: the published sums."""
     for seed in SEEDS:
         for name in ("NO_KD", "CONA_3P", "CONA_T", "CLIPKD", "CLIPRD", "STRONG"):
             yield Trial("E4", name, seed, preset_cells(name))
 
 
-def clip_kd(rows: list[dict[str, Any]]) -> Iterator[Trial]:
+def clip_kd() -> Iterator[Trial]:
     """E5: CLIP-KD's own additions to the captions' loss, with its weights."""
     task: dict[str, dict[str, Any]] = {"inter_ss.infonce": {}}
     additions: dict[str, dict[str, dict[str, Any]]] = {
@@ -329,7 +316,7 @@ def clip_kd(rows: list[dict[str, Any]]) -> Iterator[Trial]:
             yield Trial("E5", name, seed, {**task, **extra})
 
 
-def truncation(rows: list[dict[str, Any]]) -> Iterator[Trial]:
+def truncation() -> Iterator[Trial]:
     """E6: 6, 4 or 2 of 8 text layers, inherited or not."""
     for seed in SEEDS:
         for layers in (6, 4, 2):
@@ -338,7 +325,7 @@ def truncation(rows: list[dict[str, Any]]) -> Iterator[Trial]:
                 yield Trial("E6", name, seed, {}, text_layers=layers, text_start=start)
 
 
-def mining(rows: list[dict[str, Any]]) -> Iterator[Trial]:
+def mining() -> Iterator[Trial]:
     """E8: who chooses the negatives, and what the published weights do."""
     task: dict[str, dict[str, Any]] = {"inter_ss.infonce": {}}
     fixed = changed(DCD_PRESETS["FIXED"])
@@ -356,7 +343,7 @@ def mining(rows: list[dict[str, Any]]) -> Iterator[Trial]:
         yield Trial("E8", "WSL", seed, task, dcd=changed(DCD_PRESETS["WSL"]))
 
 
-def filtering(rows: list[dict[str, Any]]) -> Iterator[Trial]:
+def filtering() -> Iterator[Trial]:
     """E9: a tenth of the captions stands on two images; is it taken for a negative?"""
     task: dict[str, dict[str, Any]] = {"inter_ss.infonce": {}}
     fixed = changed(DCD_PRESETS["FIXED"])
@@ -381,11 +368,11 @@ def changed(config: DcdConfig) -> dict[str, Any]:
 PLAN = {
     "E5": clip_kd,
     "E6": truncation,
-    "E8": mining,
-    "E9": filtering,
     "E4": combinations,
-    "tuning": lambda rows: tuning(),
+    "E9": filtering,
+    "E8": mining,
     "E1": grid,
+    "E3": curves,
 }
 
 
@@ -401,9 +388,8 @@ def run(file: Path, only: list[str], cache: Path) -> None:
     for experiment, plan in PLAN.items():
         if only and experiment not in only:
             continue
-        rows = read(file)
-        done = {row["key"] for row in rows}
-        for trial in plan(rows):
+        done = {row["key"] for row in read(file)}
+        for trial in plan():
             if trial.key in done:
                 continue
             started = time.process_time()
@@ -461,45 +447,34 @@ def wins(a: dict[int, float], b: dict[int, float]) -> str:
 
 def verdicts(rows: list[dict[str, Any]]) -> None:
     base = by_seed(rows, "E1", "BASE")
-    best = tuned(rows)
     types: dict[str, list[tuple[float, str]]] = {}
     for key, align in variants():
         mine = by_seed(rows, "E1", label(key, align))
         if mine:
-            types.setdefault(key.type, []).append(
-                (statistics.mean(mine.values()), label(key, align))
-            )
+            mean = statistics.mean(mine.values())
+            types.setdefault(key.type, []).append((mean, label(key, align)))
     print("\nE1 best cell of each type against BASE; E2 spread inside a type")
     noise = statistics.stdev(base.values()) if len(base) > 1 else 0.0
     for type_, found in types.items():
         top, bottom = max(found), min(found)
-        spec = best[top[1]]["config"]["cells"]
         print(
-            f"{type_}: {top[1]} {spec} {top[0]:.1f}, above BASE in "
+            f"{type_}: {top[1]} {top[0]:.1f}, above BASE in "
             f"{wins(by_seed(rows, 'E1', top[1]), base)}; spread {top[0] - bottom[0]:.1f} "
             f"(3 s.d. of BASE: {3 * noise:.1f})"
         )
-    print("\nE3 symmetric against standard, tuned")
+    print("\nE3 symmetric against standard")
     means = {name: mean for found in types.values() for mean, name in found}
     for type_ in ("intra_ts", "inter_ts"):
         for kind in ("sd", "kl"):
             for align in ("row", "transpose"):
                 name = label(CellKey(type_, f"sym_{kind}"), align)  # type: ignore[arg-type]
                 if name in means and f"{type_}.{kind}" in means:
-                    print(
-                        f"{name} {means[name]:.1f}, {type_}.{kind} {means[f'{type_}.{kind}']:.1f}"
-                    )
-    print("\nWeight curves (validation rsum, seed 0)")
-    curves: dict[tuple[str, float], list[tuple[float, float]]] = {}
+                    standard = means[f"{type_}.{kind}"]
+                    print(f"{name} {means[name]:.1f}, {type_}.{kind} {standard:.1f}")
+    print("\nE3 weight curves (rsum, one seed)")
     for row in rows:
-        if row["experiment"] == "tuning":
-            (name,) = [cell for cell in row["config"]["cells"] if cell != "intra_ts.infonce"]
-            spec = row["config"]["cells"][name]
-            curve = curves.setdefault((row["name"], spec.get("tau", 0.0)), [])
-            curve.append((spec["weight"], row["rsum"]))
-    for (name, tau), points in curves.items():
-        curve_text = ", ".join(f"{weight:g}: {rsum:.0f}" for weight, rsum in sorted(points))
-        print(f"{name}{f' tau {tau:g}' if tau else ''}: {curve_text}")
+        if row["experiment"] == "E3":
+            print(f"{row['name']}: {row['rsum']:.0f}")
     print(f"\nCPU: {sum(row['cpu_s'] for row in rows) / 60:.1f} minutes in {len(rows)} runs")
 
 

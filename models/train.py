@@ -6,8 +6,9 @@ Both networks are frozen; their features are computed once and cached, and the
 heads learn from those. The run's folder holds `last.pt` while it runs and
 `final.pt` when it is done; `log.jsonl` has one line an epoch.
 
-`torchrun -m models.train ...` gives the same result: heads take two minutes on
-one process, so the first one does the work and the others leave.
+A DistillRecipe is run by models.distillation.stages, and `torchrun -m models.train ...`
+spreads it over processes. For the other kind torchrun gives the same result: heads take
+two minutes on one process, so the first one does the work and the others leave.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from models.prepare import (
     read_parallels,
     read_texts,
 )
-from models.recipes import Recipe, load_recipe, override
+from models.recipes import Recipe, override, require_recipe
 from models.students import STUDENTS, DualEncoder, inherit, kept_pieces, set_classes, tiny
 from models.teachers import (
     ClassPrompts,
@@ -480,17 +481,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", type=Path, metavar="DIR", help="a run's folder to go on with")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if int(os.environ.get("RANK", "0")) != 0:
-        return 0
+    from models.distillation.recipe import DistillRecipe
+
+    first = int(os.environ.get("RANK", "0")) == 0
     try:
-        recipe = override(load_recipe(args.recipe), args.settings)
+        kinds: tuple[type[Recipe | DistillRecipe], ...] = (Recipe, DistillRecipe)
+        recipe = override(require_recipe(args.recipe, *kinds), args.settings)
         if args.resume is not None:
             recipe = dataclasses.replace(recipe, out=str(args.resume))
-        file = train(recipe, args.resume)
+        if isinstance(recipe, DistillRecipe):
+            from models.distillation.stages import run  # imports this module
+
+            file = run(recipe, args.resume)
+        elif first:
+            file = train(recipe, args.resume)
+        else:
+            return 0
     except PhotosearchError as error:
         print(f"train: {error}", file=sys.stderr)
         return error.exit_code
-    print(file)
+    if first:
+        print(file)
     return 0
 
 

@@ -10,5 +10,5 @@
     teachers.py cross.py cache.py who is imitated, and its vectors on disk
     shards.py recipe.py stages.py loop.py monitor.py state.py distributed.py   a run
 
-docs/distillation.md explains the grid, docs/training.md how to run it at scale.
+docs/training.md explains the grid and how to run it at scale.
 """

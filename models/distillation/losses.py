@@ -2,7 +2,7 @@
 
 Matrices M (N, M) hold cosines of the student, T those of the teacher, M >= N when extra
 negatives are appended. P(M)[i] = softmax(M[i] / tau). Formulas are those of ConaCLIP
-(arXiv:2305.17652) as docs/distillation.md reads them; where they are silent, our choice
+(arXiv:2305.17652) as docs/training.md reads them; where they are silent, our choice
 stands beside the formula.
 """
 

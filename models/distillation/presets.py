@@ -1,7 +1,7 @@
 """Published combinations of cells, by name.
 
 ConaCLIP's own list and weights are not to be had; CONA_3P is a third party's reading of
-it and CONA_T ours. docs/distillation.md has the sources.
+it and CONA_T ours. docs/training.md has the sources.
 """
 
 from __future__ import annotations

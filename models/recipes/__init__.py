@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from models.students import STUDENTS
 from photosearch.errors import PhotosearchError, UsageError
@@ -105,8 +105,16 @@ class Recipe:
         )
 
 
+AnyRecipe = TypeVar("AnyRecipe")
+
+
 def load_recipe(file: Path) -> Recipe:
     """The `RECIPE` of a Python file."""
+    return require_recipe(file, Recipe)
+
+
+def require_recipe(file: Path, *kinds: type[AnyRecipe]) -> AnyRecipe:
+    """The `RECIPE` of a Python file, of one of these kinds."""
     if not file.is_file():
         raise RecipeError(f"{file}: no such recipe; published ones lie in models/recipes/")
     spec = importlib.util.spec_from_file_location(f"recipe_{file.stem}", file)
@@ -118,14 +126,15 @@ def load_recipe(file: Path) -> Recipe:
     except (SyntaxError, TypeError, ValueError, NameError, ImportError) as error:
         raise RecipeError(f"{file}: {error}") from error
     recipe = getattr(module, "RECIPE", None)
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(f"{file}: defines no RECIPE of type Recipe")
+    if not isinstance(recipe, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise RecipeError(f"{file}: defines no RECIPE of type {names}")
     return recipe
 
 
-def override(recipe: Recipe, settings: list[str]) -> Recipe:
+def override(recipe: AnyRecipe, settings: list[str]) -> AnyRecipe:
     """Apply `key=value` settings, each converted to its field's type."""
-    hints = get_type_hints(Recipe)
+    hints = get_type_hints(type(recipe))
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -137,7 +146,8 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
             raise UsageError(f"--set {setting}: a recipe has no field {key}{hint}")
         changes[key] = _convert(key, text, hints[key])
     try:
-        return dataclasses.replace(recipe, **changes)
+        changed: AnyRecipe = dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
+        return changed
     except ValueError as error:
         raise UsageError(f"--set: {error}") from error
 
@@ -147,9 +157,10 @@ def _convert(key: str, text: str, kind: Any) -> object:
         if text.lower() not in ("true", "false"):
             raise UsageError(f"--set {key}={text}: {key} is true or false")
         return text.lower() == "true"
-    if kind is Resize:
-        if text not in ("squash", "crop"):
-            raise UsageError(f"--set {key}={text}: {key} is squash or crop")
+    choices = get_args(kind)
+    if choices:
+        if text not in choices:
+            raise UsageError(f"--set {key}={text}: {key} is {' or '.join(choices)}")
         return text
     try:
         return kind(text)

@@ -1,0 +1,132 @@
+"""What a distillation run is made of: one frozen dataclass, one file per published run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from models.distillation.cells import CellKey, CellSpec, parse_cells
+from models.distillation.presets import Preset, preset, with_teacher_tau
+from models.recipes import Recipe
+from models.students import STUDENTS
+from photosearch.types import Preprocess
+
+Stage = Literal["pretrain_distill", "joint_finetune", "sequential_finetune"]
+Balance = Literal["fixed", "gradmatch"]
+
+# Fields that say where and how fast, not what: a resumed run may change them. Workers are not
+# among them: they decide which examples meet in a batch.
+PLACES: Final = frozenset({"data", "val", "out", "cache", "threads", "log_steps", "save_steps"})
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """Fully determines a run of models.distillation. Paths are relative to where it starts."""
+
+    name: str
+    version: str
+    title: str  # one line for the model card
+    stage: Stage = "pretrain_distill"
+
+    # What is learned
+    preset: str = "STRONG"  # a name of presets.PRESETS, or CELL:type.strategy
+    cells: str = ""  # a TOML file with [cells], instead of the preset's
+    teacher_tau: float = 0.0  # of KL targets across modalities; 0 = as the preset has it
+    learn_tau: bool = False
+    balance: Balance = "fixed"
+    rho: float = 1.0  # of gradmatch: a cell's gradient against the first cell's
+    hard_negatives: int = 16  # of sequential_finetune; of the whole corpus
+
+    # Who learns from whom
+    student: str = "tiny"  # a name in students.STUDENTS
+    init: str = ""  # a checkpoint to start from, instead of the student's own weights
+    teacher: str = ""  # see teachers.open_teacher; or cache:DIR
+    live: bool = False  # run the teacher in every step instead of caching its vectors
+    freeze_norm: bool = True  # batch norms keep their statistics, so that batches may be split
+
+    # Data
+    data: str = "../shared/data/flickr8k-train-*.tar"  # shards of photos with captions
+    val: str = ""  # measured after each epoch; never trained on
+    training_data: str = ""  # for the model card
+    side_px: int = 224
+    crops: int = 1  # of each photo in the cache: the whole, then random ones
+    smallest_crop: float = 0.5  # share of the photo's area
+    workers: int = 0  # decoding processes of each training process
+
+    # Optimiser: AdamW, linear warm-up, cosine to zero
+    epochs: int = 10
+    batch: int = 256  # photos a step, of this process
+    accumulate: int = 1  # parts a step is computed in; the result is that of the whole
+    learning_rate: float = 5e-4  # at 1,024 photos a step of all processes, scaled linearly
+    weight_decay: float = 0.05  # not of biases, norms and temperatures
+    warmup: float = 0.1  # share of all steps
+    clip: float = 1.0  # of the gradient's norm
+    bf16: bool = False
+
+    # Run
+    seed: int = 0
+    threads: int = 2
+    out: str = "runs/distill"
+    cache: str = "runs/cache"
+    log_steps: int = 10
+    save_steps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.stage not in get_args(Stage):
+            raise ValueError(f"stage is {self.stage!r}; known: {', '.join(get_args(Stage))}")
+        if self.balance not in get_args(Balance):
+            raise ValueError(f"balance is {self.balance!r}; known: fixed, gradmatch")
+        if self.student not in STUDENTS:
+            raise ValueError(f"student is {self.student!r}; known: {', '.join(STUDENTS)}")
+        for name in ("epochs", "batch", "accumulate", "threads", "crops", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} does not divide into {self.accumulate} parts")
+        if not 0 < self.smallest_crop <= 1:
+            raise ValueError(f"smallest_crop is {self.smallest_crop}; it lies in 0..1")
+        if self.live and self.stage == "sequential_finetune":
+            raise ValueError("sequential_finetune searches the teacher's cache; live must be false")
+        self.chosen()  # an unknown preset or a bad cell is an error now, not in an hour
+
+    def chosen(self) -> Preset:
+        """The preset, its cells perhaps replaced, its temperatures perhaps the teacher's."""
+        found = preset(self.preset)
+        cells: dict[CellKey, CellSpec] = dict(found.cells)
+        if self.cells:
+            import tomllib
+
+            cells = parse_cells(tomllib.loads(Path(self.cells).read_text(encoding="utf-8")))
+        if self.teacher_tau:
+            cells = with_teacher_tau(cells, self.teacher_tau)
+        return dataclasses.replace(found, cells=cells, learn_tau=self.learn_tau or found.learn_tau)
+
+    def preprocess(self) -> Preprocess:
+        return self.base().preprocess()
+
+    def base(self) -> Recipe:
+        """As much of it as a checkpoint and its export ask for."""
+        return Recipe(
+            name=self.name,
+            version=self.version,
+            title=self.title,
+            student=self.student,
+            data=self.data,
+            val=self.val,
+            unlabelled="",
+            background="",
+            training_data=self.training_data,
+            side_px=self.side_px,
+            seed=self.seed,
+            out=self.out,
+            cache=self.cache,
+        )
+
+    def digest(self) -> str:
+        """Of everything that decides the result."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in PLACES}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,174 @@
+"""What a run starts from, and how its student is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.checkpoint import build, load_checkpoint
+from models.data import read_examples, read_photos
+from models.distillation.cache import WHOLE, EmbeddingCache, build_cache, crop, usable_captions
+from models.distillation.distributed import World
+from models.distillation.errors import TeacherMissing
+from models.distillation.presets import Preset
+from models.distillation.recall import both_directions
+from models.distillation.recipe import DistillRecipe
+from models.distillation.similarity import l2_normalize
+from models.distillation.targets import Reducer
+from models.distillation.teachers import Teacher, open_teacher
+from models.recipes import Recipe
+from models.students import DualEncoder
+from models.train import make_student
+from photosearch.preprocess import normalise
+from photosearch.tokenizer import WordPieceTokenizer
+
+log = logging.getLogger(__name__)
+
+SAMPLE: Final = 4096  # cached rows from which a teacher's axes are found
+EMBED_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run starts from; the same in every process."""
+
+    recipe: DistillRecipe
+    base: Recipe  # for the checkpoint
+    student: DualEncoder
+    vocabulary: tuple[str, ...]
+    preset: Preset
+    cache: EmbeddingCache | None
+    teacher: Teacher | None  # of a live run
+    reducer: Reducer
+    world: World
+
+    @property
+    def context_length(self) -> int:
+        return self.student.config.text.positions
+
+
+def start(recipe: DistillRecipe, world: World) -> Given:
+    """Student, teacher or its cache, preset. The first process makes the cache."""
+    torch.manual_seed(recipe.seed)
+    if recipe.init:
+        loaded = load_checkpoint(Path(recipe.init))
+        student, vocabulary = build(loaded), loaded.vocabulary
+        base = dataclasses.replace(loaded.recipe, name=recipe.name, version=recipe.version)
+    else:
+        base = recipe.base()
+        student, vocabulary = make_student(base)
+    student.requires_grad_(True).to(world.device)
+    if not recipe.teacher:
+        raise TeacherMissing(
+            "a recipe needs teacher: cache:DIR, surrogate:FILE, open_clip:..., hf:DIR"
+        )
+    cache, teacher = None, None
+    if recipe.live:
+        teacher = open_teacher(recipe.teacher)
+        parts = teacher.parts
+        sample = [torch.zeros(1, sum(part.width for part in parts))]
+        if any(part.width != student.config.dim for part in parts):
+            raise TeacherMissing(
+                f"a live teacher must be as wide as the student ({student.config.dim}); "
+                "with a cache a wider one is reduced"
+            )
+    else:
+        cache = open_cache(recipe, world)
+        parts, sample = cache.parts, cache.sample(SAMPLE)
+    return Given(
+        recipe=recipe,
+        base=base,
+        student=student,
+        vocabulary=vocabulary,
+        preset=recipe.chosen(),
+        cache=cache,
+        teacher=teacher,
+        reducer=Reducer(parts, sample, student.config.dim),
+        world=world,
+    )
+
+
+def open_cache(recipe: DistillRecipe, world: World) -> EmbeddingCache:
+    """The cache a recipe names, or the one of its teacher, made by the first process."""
+    kind, _, where = recipe.teacher.partition(":")
+    if kind == "cache":
+        return EmbeddingCache(Path(where))
+    named = f"{recipe.teacher}|{recipe.data}|{recipe.crops}|{recipe.smallest_crop}|{recipe.seed}"
+    folder = Path(recipe.cache) / f"teacher-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+    if world.first and not folder.is_dir():
+        built = build_cache(
+            open_teacher(recipe.teacher),
+            recipe.data,
+            folder,
+            crops=recipe.crops,
+            seed=recipe.seed,
+            smallest=recipe.smallest_crop,
+        )
+        log.info("train.cached folder=%s %s", folder, dataclasses.asdict(built))
+    if world.size > 1:
+        torch.distributed.barrier()
+    return EmbeddingCache(folder)
+
+
+@torch.inference_mode()
+def embed_corpus(given: Given) -> Tensor:
+    """Vectors of every cached photo by the image student as it is: (photos, D), unit."""
+    assert given.cache is not None
+    how = given.base.preprocess()
+    rows = torch.zeros(len(given.cache.keys), given.student.config.dim)
+    given.student.eval()
+    waiting: list[tuple[int, Any]] = []
+
+    def flush() -> None:
+        if waiting:
+            pixels = np.stack([view for _, view in waiting])
+            made = given.student.image(
+                torch.from_numpy(normalise(pixels, how)).to(given.world.device)
+            )
+            rows[[row for row, _ in waiting]] = l2_normalize(made).cpu()
+            waiting.clear()
+
+    for example in read_examples(given.recipe.data):
+        row = given.cache.rows.get(example.key)
+        if row is None or not usable_captions(example):
+            continue
+        waiting.append((row, crop(example.image, WHOLE, how.side_px)))
+        if len(waiting) == EMBED_BATCH:
+            flush()
+    flush()
+    return rows
+
+
+@torch.inference_mode()
+def measure(given: Given) -> dict[str, float]:
+    """Recall on the held-out photos, through the student as it is."""
+    student, how = given.student, given.base.preprocess()
+    student.eval()
+    photos = read_photos(given.recipe.val, how)
+    tokenizer = WordPieceTokenizer(given.vocabulary, context_length=given.context_length)
+    texts = [caption for group in photos.captions for caption in group]
+    owner = torch.tensor([n for n, group in enumerate(photos.captions) for _ in group])
+    images = [
+        student.image(
+            torch.from_numpy(normalise(photos.pixels[at : at + EMBED_BATCH], how)).to(
+                given.world.device
+            )
+        )
+        for at in range(0, len(photos), EMBED_BATCH)
+    ]
+    vectors = [
+        student.text(
+            torch.from_numpy(tokenizer.batch(texts[at : at + EMBED_BATCH])).to(given.world.device)
+        )
+        for at in range(0, len(texts), EMBED_BATCH)
+    ]
+    found = both_directions(torch.cat(images).cpu(), torch.cat(vectors).cpu(), owner)
+    return {name: round(value, 2) for name, value in found.items()}

@@ -1,0 +1,163 @@
+"""The teacher's rows of a batch, and the loss of a batch against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.distillation.bank import TeacherBank
+from models.distillation.dynamic import DcdConfig, apply_dcd
+from models.distillation.embeddings import EmbeddingSet
+from models.distillation.graph import KnowledgeGraph, LossReport
+from models.distillation.index import FrozenIndex
+from models.distillation.miner import HardNegativeMiner
+from models.distillation.similarity import l2_normalize
+from models.distillation.teachers import Part, reduced, split
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One teacher's rows of a whole batch, of all processes: unit, as wide as the student's."""
+
+    image: Tensor  # (N, D)
+    text: Tensor  # (N, D)
+    weight: float
+
+
+class Reducer:
+    """Cached rows of an ensemble's parts -> each part at the student's width."""
+
+    def __init__(self, parts: Sequence[Part], sample: Sequence[Tensor], width: int) -> None:
+        self.parts = tuple(parts)
+        pieces = [split(rows, self.parts) for rows in sample]
+        self.axes = [
+            None if part.width == width else reduced([piece[number] for piece in pieces], width)
+            for number, part in enumerate(self.parts)
+        ]
+
+    def __call__(self, image: Tensor, text: Tensor) -> list[Targets]:
+        """(N, T), (N, T) -> one Targets a part."""
+        found = []
+        sides = zip(split(image, self.parts), split(text, self.parts), strict=True)
+        for part, axes, (v, x) in zip(self.parts, self.axes, sides, strict=True):
+            if axes is not None:
+                axes = axes.to(v.device)
+                v, x = l2_normalize(v @ axes), l2_normalize(x @ axes)
+            found.append(Targets(v, x, part.weight))
+        return found
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """A batch's loss and its parts by name, unweighted."""
+
+    total: Tensor
+    parts: dict[str, float]
+    reports: tuple[LossReport, ...]
+
+
+def graph_loss(
+    graph: KnowledgeGraph,
+    image: Tensor,
+    text: Tensor,
+    targets: Sequence[Targets],
+    *,
+    pair_id: Tensor,
+    progress: float,
+) -> BatchLoss:
+    """The graph against each teacher, averaged by weight.
+
+    For forward KL this has the gradient of KL to the mean of the teachers' distributions,
+    because sum_k w_k KL(P_k || Q) differs from it by terms without Q.
+    """
+    reports = []
+    total = image.new_zeros(())
+    for target in targets:
+        e = EmbeddingSet.build(image, text, target.image, target.text, pair_id=pair_id)
+        report = graph(e, progress=progress)
+        reports.append(report)
+        total = total + target.weight * report.total
+    weight = sum(target.weight for target in targets)
+    parts = {
+        str(key): sum(
+            target.weight * report.cells[key]
+            for target, report in zip(targets, reports, strict=True)
+        )
+        / weight
+        for key in graph.cells
+    }
+    return BatchLoss(total / weight, parts, tuple(reports))
+
+
+def dcd_term(
+    config: DcdConfig,
+    bank: TeacherBank,
+    image: Tensor,
+    text: Tensor,
+    target: Targets,
+    ids: Tensor,
+    generator: torch.Generator,
+) -> Tensor | None:
+    """DCD on the bank's items; None until it holds enough of them.
+
+    The student's scores are its queries against the teacher's frozen keys, which cost no
+    forward; the positive is the pair's own teacher vector.
+    """
+    if len(bank) < config.k + 1:
+        return None
+    miner = HardNegativeMiner(
+        config.k, config.pool, fn_filter=config.fn_filter, margin=config.margin
+    )
+    # The positive must be among the bank's rows for its vectors to be gathered with the rest.
+    whole = TeacherBank(target.image.shape[1], len(bank) + len(ids))
+    whole.push(bank.ids, bank.rows("image"), bank.rows("text"))
+    whole.push(ids, target.image, target.text)
+    parts = []
+    for direction in config.directions:
+        texts = direction == "i2t"
+        t_query, own = (target.image, target.text) if texts else (target.text, target.image)
+        query = l2_normalize(image if texts else text)
+        scores, found = bank.scores(t_query, "text" if texts else "image")
+        mined = miner.mine(
+            scores,
+            found.expand(len(ids), -1),
+            ids,
+            (t_query * own).sum(dim=1),
+            whole,
+            direction=direction,
+            generator=generator,
+        )
+        assert mined.t_keys is not None
+        parts.append(apply_dcd(config, torch.einsum("nd,nkd->nk", query, mined.t_keys), mined))
+    return torch.stack(parts).mean()
+
+
+def sequential_loss(
+    graph: KnowledgeGraph,
+    learning: Tensor,
+    frozen: Tensor,
+    target: Targets,
+    index: FrozenIndex,
+    photo: Tensor,
+    *,
+    image_learns: bool,
+    pair_id: Tensor,
+    k: int,
+    tau: float,
+) -> BatchLoss:
+    """MoTIS stage 2: L_t2v + L_v2t + L_KD + L_HN, unweighted; one side learns.
+
+    The first two are inter_ss.infonce of the preset, L_KD its inter_ss.kl against the
+    teacher; L_HN finds the positive among k hard negatives of the whole corpus.
+    learning, frozen: (N, D); photo (N,): rows of the corpus.
+    """
+    v, x = (learning, frozen) if image_learns else (frozen, learning)
+    e = EmbeddingSet.build(v, x, target.image, target.text, pair_id=pair_id)
+    report = graph(e)
+    query, own = (e.v_s, e.x_s) if image_learns else (e.x_s, e.v_s)
+    hard = index.loss_rows(query, own, photo, k, tau).mean()
+    parts = {str(key): value for key, value in report.cells.items()}
+    return BatchLoss(report.total + hard, parts | {"hard": float(hard.detach())}, (report,))

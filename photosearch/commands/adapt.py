@@ -1,0 +1,55 @@
+"""adapt: fit the image encoder to one's own photos. Trains, so it runs from the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import Namespace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from photosearch.commands.common import Commands, require_bundle
+from photosearch.errors import PhotosearchError
+from photosearch.home import open_home
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+def add(commands: Commands) -> None:
+    adapt = commands.add(
+        "adapt", run_adapt, "fit the image encoder to your own photos, offline; reports the gain"
+    )
+    adapt.add_argument("--photos", required=True, metavar="DIR", help="photos to learn from")
+    adapt.add_argument("--out", metavar="DIR", help="the new bundle (default: beside the others)")
+    adapt.add_argument("--teacher", default="", metavar="SPEC", help="a larger model on this disk")
+    adapt.add_argument("--limit", type=int, default=500, help="photos looked at (default: 500)")
+    adapt.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run_adapt(args: Namespace) -> int:
+    """Start models.adapt as a process: the product itself never imports torch or models."""
+    if not (CHECKOUT / "models" / "adapt.py").is_file():
+        raise PhotosearchError(
+            "adapt trains, and the tools for it are not in the installed program: run it from a "
+            "checkout, `python3 app.py adapt`."
+        )
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise PhotosearchError(
+            f"adapt needs {' and '.join(missing)}: in the checkout, `pip install -e '.[train]'`."
+        )
+    place = open_home(args.home)
+    bundle = require_bundle(args, place)
+    out = Path(args.out) if args.out else place.bundles / f"{bundle.name}-adapted"
+    command = [sys.executable, "-m", "models.adapt", "--bundle", str(bundle.directory)]
+    command += ["--photos", str(Path(args.photos).resolve()), "--out", str(out.resolve())]
+    command += ["--limit", str(args.limit)]
+    if args.teacher:
+        command += ["--teacher", args.teacher]
+    if args.json:
+        command.append("--json")
+    done = subprocess.run(command, cwd=CHECKOUT)
+    if done.returncode == 0 and not args.json:
+        print(f"To use it: photosearch --bundle {out.name} serve", file=sys.stderr)
+    return done.returncode

@@ -1,0 +1,192 @@
+"""Fitting a bundle's image encoder to photos: exact at the start, better or refused at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
+onnx = pytest.importorskip("onnx", reason="onnx is in the [train] extra")
+
+from models import adapt as adapting  # noqa: E402
+from models.adapt import NotAdopted, main  # noqa: E402
+from models.onnx_torch import OnnxModule, UnknownOperator  # noqa: E402
+from photosearch.bundle import open_bundle  # noqa: E402
+from photosearch.encoder import open_encoder  # noqa: E402
+from photosearch.verify import verify_bundle  # noqa: E402
+from tests.models.samples import jpeg  # noqa: E402
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(25):
+        (folder / f"{number}.jpg").write_bytes(jpeg(number, width=96, height=80))
+    (folder / "damaged.jpg").write_bytes(b"not a photo")
+    return folder
+
+
+@pytest.fixture
+def few_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [("cat",), ("dog",), ("beach",), ("cup",), ("flower",)]
+    monkeypatch.setattr(adapting, "class_names", lambda: names)
+
+
+def test_the_onnx_file_as_a_module_is_the_encoder(shipped: Path) -> None:
+    """To rounding; and unchanged weights come back as they were."""
+    bundle = open_bundle(shipped)
+    file, _ = bundle.towers("onnx")
+    module = OnnxModule(onnx.load(file), trained=3)
+    made = np.random.default_rng(0)
+    side = bundle.preprocess.side_px
+    pixels = made.standard_normal((2, 3, side, side)).astype(np.float32)
+    found = module(torch.from_numpy(pixels))
+    wanted = open_encoder(bundle).images(pixels)
+    np.testing.assert_allclose(found.detach().numpy(), wanted, atol=2e-5)
+    found[:, 0].sum().backward()
+    moved = [weight.grad is not None for weight in module.weights]
+    assert len(moved) >= 4 and sum(moved) >= 4
+    again = onnx.load(file)
+    module.write_back(again)
+    before, after = onnx.load(file).graph.initializer, again.graph.initializer
+    for one, other in zip(before, after, strict=True):
+        assert one.name == other.name
+        a, b = (onnx.numpy_helper.to_array(t).astype(np.float64) for t in (one, other))
+        np.testing.assert_allclose(a, b, atol=1.0 if one.name.endswith("_int8") else 1e-6)
+
+
+def test_an_encoder_with_parts_we_do_not_know_is_refused() -> None:
+    node = onnx.helper.make_node("LSTM", ["x"], ["y"])
+    value = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
+    graph = onnx.helper.make_graph([node], "g", value[:1], value[1:])
+    with pytest.raises(UnknownOperator, match="LSTM, which cannot be adapted"):
+        OnnxModule(onnx.helper.make_model(graph), trained=1)
+
+
+def test_photos_gain_and_the_bundle_is_whole(
+    shipped: Path, photos: Path, tmp_path: Path, few_names: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine"
+    where = ["--bundle", str(shipped), "--photos", str(photos), "--out", str(out)]
+    assert main([*where, "--json", "--epochs", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["photos"], report["held_out"], report["skipped"]) == (25, 5, 1)
+    assert report["loss_after"] < report["loss_before"]
+    assert report["gain_percent"] >= 1.0 and report["cosine_to_old"] >= 0.9
+    old, new = open_bundle(shipped), open_bundle(out)
+    assert new.name == f"{old.name}-adapted"
+    assert new.space != old.space
+    assert not verify_bundle(new)  # hashes and golden vectors
+    for name in (new.targets["onnx"]["text"], new.vocabulary):
+        assert new.file(name).read_bytes() == old.file(name).read_bytes()
+    # Again into the same folder: refused before anything is computed.
+    assert main(where) == 3
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_what_does_not_gain_is_refused_and_nothing_is_left(
+    shipped: Path,
+    photos: Path,
+    tmp_path: Path,
+    few_names: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(adapting, "fit", lambda *_: None)
+    out = tmp_path / "mine"
+    where = ["--bundle", str(shipped), "--photos", str(photos), "--out", str(out)]
+    assert main(where) == 3
+    said = capsys.readouterr().err
+    assert "not adopted: held-out photos gained" in said and "stays as it was" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos"]
+
+
+def test_judging_says_every_reason() -> None:
+    old = torch.eye(4)
+    names = torch.eye(4)
+    goal = adapting.Goal(lambda rows, _: (rows - old).square().sum(1) + 1.0, torch.arange(4))
+    held = torch.arange(4)
+    with pytest.raises(NotAdopted, match=r"gained -200.*cosine of 0\.00.*fell from 100 to 0 %"):
+        adapting.judge(goal, old, old.roll(1, 0), held, names, 4, 0, "out")
+
+
+class Wide:
+    """A teacher with a space of its own, in which photos are what their colours are."""
+
+    def __init__(self, how: Any) -> None:
+        from models.distillation.teachers import Part
+
+        self.name, self.parts, self.preprocess = "wide", (Part(300, tau=0.05),), how
+
+    def images(self, pixels: Any) -> Any:
+        made = torch.Generator().manual_seed(0)
+        flat = torch.from_numpy(pixels[:, ::56, ::56].astype(np.float32)).flatten(1)
+        return flat @ torch.randn(flat.shape[1], 300, generator=made)
+
+    def texts(self, texts: Any) -> Any:
+        made = torch.Generator().manual_seed(1)
+        return torch.randn(len(texts), 300, generator=made)
+
+
+def test_a_teacher_of_another_space(shipped: Path, photos: Path, few_names: None) -> None:
+    """Its ranking of names is what is imitated, near the old vectors."""
+    bundle = open_bundle(shipped)
+    encoder = open_encoder(bundle)
+    views, _ = adapting.read_views(adapting.find_photos(photos, 50), encoder)
+    old = adapting.encode(encoder, views[:, 0])
+    texts = [name for (name,) in adapting.class_names()]
+    names = torch.from_numpy(encoder.texts(texts))
+    with torch.no_grad():
+        goal = adapting.teacher_goal(Wide(bundle.preprocess), views, old, names, texts)
+    rows = torch.nn.Parameter(old.clone())
+    photo = torch.arange(len(old))
+    optimizer = torch.optim.SGD([rows], 0.05)
+    losses = []
+    for _ in range(5):
+        loss = goal.loss_rows(torch.nn.functional.normalize(rows, dim=1), photo).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert goal.names.shape == (25,)
+
+
+def test_mistakes_are_named(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    where = ["--bundle", str(shipped), "--out", str(tmp_path / "out"), "--photos"]
+    assert main([*where, str(empty)]) == 3
+    assert "0 photos can be read (0 cannot); adapting needs 20" in capsys.readouterr().err
+    assert main([*where, str(tmp_path / "gone")]) == 3
+    assert "no such folder of photos" in capsys.readouterr().err
+    shutil.copytree(shipped, tmp_path / "broken")
+    (tmp_path / "broken" / "manifest.json").write_text("{}")
+    assert main(["--bundle", str(tmp_path / "broken"), *where[2:], str(empty)]) == 3
+
+
+def test_the_command_starts_it_from_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from photosearch import cli
+    from photosearch.commands import adapt as command
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    home = ["--home", str(tmp_path / "home")]
+    assert cli.main([*home, "adapt", "--photos", str(empty)]) == 3  # as models.adapt says
+    monkeypatch.setattr(command, "CHECKOUT", tmp_path)
+    assert cli.main([*home, "adapt", "--photos", str(empty)]) == 3
+    assert "run it from a checkout" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    assert cli.main([*home, "adapt", "--photos", str(empty)]) == 3
+    assert "adapt needs torch and onnx" in capsys.readouterr().err
