@@ -190,7 +190,7 @@ def fit(
     started, step = time.perf_counter(), 0
     for _ in range(epochs):
         order = train[torch.randperm(len(train), generator=made)]
-        for photos in order.split(BATCH):
+        for photos in torch.split(order, BATCH):
             chosen = torch.randint(VIEWS, (len(photos),), generator=made)
             planes = normalise(views[photos.numpy(), chosen.numpy()], encoder.preprocess)
             rows = l2_normalize(module(torch.from_numpy(planes)))

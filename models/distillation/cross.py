@@ -147,7 +147,7 @@ def rescore(
         pixels = photo(row)
         parts = [
             teacher.score([pixels] * len(some), [caption(int(number)) for number in some])
-            for some in chosen.split(PAIRS_AT_ONCE)
+            for some in torch.split(chosen, PAIRS_AT_ONCE)
         ]
         ids.append(chosen)
         scores.append(torch.cat(parts))
