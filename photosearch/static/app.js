@@ -350,12 +350,11 @@ function showPreview() {
   preview.show(hit, { isFirst: grid.active === 0, isLast });
 }
 
-/** `step`: -1, 1 or a key. */
+/** `step`: on or back by so many, or a key, which may be mirrored. */
 function movePreview(step) {
-  const key = { "-1": "ArrowLeft", 1: "ArrowRight" }[step] ?? step;
-  const next = walk(key, grid.active, grid.shape);
-  if (next < 0 || next === grid.active) return;
-  grid.activate(next);
+  const to = typeof step === "number" ? grid.active + step : walk(step, grid.active, grid.shape);
+  if (to === grid.active || grid.hits[to] === undefined) return;
+  grid.activate(to);
   showPreview();
 }
 

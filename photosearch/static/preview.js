@@ -4,7 +4,7 @@ import { picture, thumbnail } from "./api.js";
 import { button, icon, make } from "./dom.js";
 import { altOf } from "./grid.js";
 import { fileName, folderName } from "./paths.js";
-import { isRightToLeft, moment, text } from "./strings.js";
+import { moment, text } from "./strings.js";
 
 // Holding an arrow key must not make the daemon decode every photo passed on the way.
 const LARGE_AFTER_MS = 120;
@@ -123,8 +123,8 @@ export class Preview {
     }
     if ((event.key === "Enter" || event.key === " ") && onButton) return;
     const run = {
-      ArrowLeft: () => this.#on.move(isRightToLeft ? 1 : -1),
-      ArrowRight: () => this.#on.move(isRightToLeft ? -1 : 1),
+      ArrowLeft: () => this.#on.move("ArrowLeft"),
+      ArrowRight: () => this.#on.move("ArrowRight"),
       ArrowUp: () => this.#on.move("ArrowUp"),
       ArrowDown: () => this.#on.move("ArrowDown"),
       Home: () => this.#on.move("Home"),

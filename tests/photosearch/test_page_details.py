@@ -250,7 +250,7 @@ def test_nothing_the_page_does_touches_a_photo(
         expect(window.options.first).to_have_accessible_name(re.compile("^red"))
         expect(window.options).to_have_count(3)
         window.press("ArrowDown", " ")
-        expect(window.preview.get_by_role("img").nth(1)).to_be_visible()
+        expect(window.preview.locator("img.large.loaded")).to_be_visible()
         window.press("Escape")
         page.get_by_role("button", name="1 file not readable").click()
         page.get_by_role("button", name="Try again").click()
@@ -330,6 +330,7 @@ def test_a_setting_is_changed_and_refused_in_the_panel(open_page: Opener, daemon
 def test_nothing_leaves_this_computer_in_numbers(open_page: Opener, daemon: Daemon) -> None:
     window = open_page()
     window.page.get_by_role("button", name="Nothing leaves this computer").click()
+    expect(window.preview).to_contain_text("Bytes sent to other computers")
     rows = dict(
         zip(
             window.preview.locator("dt").all_inner_texts(),
