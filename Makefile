@@ -6,7 +6,7 @@ BIN := $(DEV)/bin
 .PHONY: test test-slow check fix dev clean
 
 test: $(DEV)/ready  ## install the development set-up on the first run, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(DEV)/ready  ## the tests that take minutes: soaks, kill -9 loops, large exports
 	$(BIN)/python -m pytest -m slow

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from PySide6.QtCore import QObject, Signal
 
 from photosearch.errors import PhotosearchError
 
+CLOSE_SECONDS: Final = 5.0
 Work = Callable[[], Any]
 Done = Callable[[Any], None]
 
@@ -30,8 +31,12 @@ class Background(QObject):
         self._changed = threading.Condition()
         self._closed = False
         self._finished.connect(self._deliver)
-        for number in range(threads):
-            threading.Thread(target=self._run, name=f"asking-{number}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"asking-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, work: Work, done: Done) -> None:
         with self._changed:
@@ -44,11 +49,17 @@ class Background(QObject):
             self._stack.clear()
 
     def close(self) -> None:
-        """Nothing is begun or delivered any more; what is under way ends by itself."""
+        """Nothing is begun or delivered any more; waits a little for what is under way.
+
+        The threads hold what they work for, windows among it. A window whose last holder is
+        a thread would be destroyed on that thread, which Qt does not survive.
+        """
         with self._changed:
             self._closed = True
             self._stack.clear()
             self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=CLOSE_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -66,6 +77,7 @@ class Background(QObject):
                 if self._closed:
                     return
                 self._finished.emit(done, outcome)
+            del work, done, outcome  # not to be held while this thread waits
 
     def _deliver(self, done: Done, outcome: Any) -> None:
         if self._closed:

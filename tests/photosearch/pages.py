@@ -102,6 +102,10 @@ class Daemon:
 
 
 def start_daemon(home: Path, disk: Path, *, bundle: Path | None, port: int | None = None) -> Daemon:
+    settings = home / "config.toml"
+    if not settings.exists():  # reading text in every picture would only cost minutes here
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.write_text("read_text = false\n", encoding="utf-8")
     command = [sys.executable, str(CHECKOUT / "app.py"), "--home", str(home)]
     if bundle is not None:
         command += ["--bundle", str(bundle)]

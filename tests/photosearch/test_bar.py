@@ -29,6 +29,7 @@ from photosearch.desktop import bar as bar_module
 from photosearch.desktop import grid as grid_module
 from photosearch.desktop import words
 from photosearch.desktop.asking import Question
+from photosearch.desktop.background import Background
 from photosearch.desktop.bar import Bar
 from photosearch.desktop.door import OpenDoor
 from photosearch.desktop.photos import files
@@ -529,6 +530,44 @@ def test_an_offline_photo_is_not_opened(bar: Bar, stand: Stand, qtbot: QtBot) ->
     qtbot.keyClick(bar.box, KEY.Key_Down)
     qtbot.keyClick(bar.grid, KEY.Key_Return)
     assert "not connected" in bar.name.text() and stand.opened == []
+
+
+def test_no_thread_outlives_the_bar_it_works_for(qtbot: QtBot) -> None:
+    """A thread that drops the last reference to a window destroys it, off Qt's own thread."""
+    background = Background(2)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(30)
+
+    background.submit(work, lambda outcome: None)
+    assert begun.wait(30)
+    threading.Timer(0.2, may_end.set).start()
+    background.close()
+    assert not [thread for thread in background._threads if thread.is_alive()]
+
+
+def test_an_idle_thread_holds_nothing(qtbot: QtBot) -> None:
+    import weakref
+
+    class Window:
+        pass
+
+    background = Background(1)
+    made: list[weakref.ref[Window]] = []
+    heard: list[int] = []
+
+    def work() -> Window:
+        window = Window()
+        made.append(weakref.ref(window))
+        return window
+
+    background.submit(work, lambda outcome: heard.append(1))
+    qtbot.waitUntil(lambda: heard == [1], timeout=WAIT_MS)
+    gc.collect()
+    qtbot.waitUntil(lambda: made[0]() is None, timeout=3_000)
+    background.close()
 
 
 # --- one bar, its door, its tray --------------------------------------------------------------

@@ -140,9 +140,11 @@ def session_bus(data: Path, home: Path, opened: Path) -> Iterator[Bus]:
         env={**os.environ, "XDG_DATA_HOME": str(data)},
     )
     assert daemon.stdout is not None
-    yield Bus(daemon.stdout.readline().strip(), opened)
-    daemon.terminate()  # the services it started end with their connection
-    daemon.communicate(timeout=30)
+    try:
+        yield Bus(daemon.stdout.readline().strip(), opened)
+    finally:
+        daemon.terminate()  # the services it started end with their connection
+        daemon.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
