@@ -58,6 +58,7 @@ VIEWS: Final = 4  # whole, mirrored, two crops
 SMALLEST: Final = 0.6
 TRAINED_NODES: Final = 8  # the heads and the last blocks; the rest is generic
 BATCH: Final = 16
+RATE = 3e-5
 NAMES_TAU: Final = 0.05
 ANCHOR: Final = 1.0  # weight of staying near, beside a teacher of another space
 LEAST_GAIN: Final = 0.01  # share of the loss
@@ -185,7 +186,7 @@ def fit(
 ) -> None:
     """A few passes over random views of the training photos."""
     made = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.AdamW(module.parameters(), 3e-4, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(module.parameters(), RATE, weight_decay=0.0)
     steps = epochs * max(1, len(train) // BATCH)
     started, step = time.perf_counter(), 0
     for _ in range(epochs):
