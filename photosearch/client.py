@@ -137,7 +137,7 @@ class Client:
         return DaemonUnreachable(f"port {self.running.port} answered, but not as photosearch does.")
 
     def _ask(
-        self, method: str, path: str, *, seconds: float = TIMEOUT_SECONDS, **params: object
+        self, method: str, path: str, /, *, seconds: float = TIMEOUT_SECONDS, **params: object
     ) -> tuple[int, bytes]:
         """One request; the status and the body of its answer."""
         target = protocol.API + path

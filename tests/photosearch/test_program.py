@@ -193,7 +193,7 @@ def test_search_understands_filters_and_says_what_it_did_not(painted_disk: Progr
     assert painted_disk.find("green in:trips") == ["green2.jpg"]
     done = painted_disk.run("search", "red camera:x", check=1)
     assert done.stdout == ""
-    assert "camera: is not known for these photos yet" in done.stderr
+    assert "no photo passes all the filters" in done.stderr
     done = painted_disk.run("search", "red foo:bar", "-n", "1")
     assert done.stdout.rstrip().endswith("red.jpg")
     assert "there is no filter foo:" in done.stderr
