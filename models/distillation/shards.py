@@ -117,8 +117,9 @@ def epoch_steps(counts: Sequence[int], batch: int, processes: int, workers: int)
     return steps
 
 
-def seen_by(workers: Sequence[int], done: int) -> list[int]:
-    """Of `done` batches of a process, taken from its workers in turn: how many of each.
+def seen_by(workers: Sequence[int], done: int) -> tuple[list[int], int]:
+    """Of `done` batches of a process, taken from its workers in turn: how many of each, and
+    whose turn is next.
 
     workers: batches that each worker has; a worker that has none left is passed over.
     """
@@ -129,7 +130,7 @@ def seen_by(workers: Sequence[int], done: int) -> list[int]:
             turn = (turn + 1) % len(workers)
         taken[turn] += 1
         turn = (turn + 1) % len(workers)
-    return taken
+    return taken, turn
 
 
 def pair_number(key: str) -> int:
@@ -152,11 +153,12 @@ class Shards(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        part = Part(self.rank * workers + worker, self.processes * workers)
-        counts = dealt(count_examples(self.source.data), part.count)
+        counts = dealt(count_examples(self.source.data), self.processes * workers)
         mine = [count // self.source.batch for count in counts]
-        own = mine[self.rank * workers : (self.rank + 1) * workers]
-        skip = seen_by(own, self.done)[worker]
+        taken, turn = seen_by(mine[self.rank * workers : (self.rank + 1) * workers], self.done)
+        # A new loader asks its first worker first: that one takes up whose turn it was.
+        worker = (worker + turn) % workers
+        part, skip = Part(self.rank * workers + worker, self.processes * workers), taken[worker]
         if self.source.cache is not None:
             self._cache = EmbeddingCache(self.source.cache)
         self._tokenizer = WordPieceTokenizer(

@@ -193,5 +193,5 @@ def test_dealing_and_counting() -> None:
     assert epoch_steps([10, 10, 10, 10], 4, 2, 2) == 4
     with pytest.raises(DistillationError, match="lower batch or workers"):
         epoch_steps([3, 3], 4, 2, 0)
-    assert seen_by([3, 1, 2], 6) == [3, 1, 2]
-    assert seen_by([3, 1, 2], 4) == [2, 1, 1]
+    assert seen_by([3, 1, 2], 6) == ([3, 1, 2], 1)
+    assert seen_by([3, 1, 2], 4) == ([2, 1, 1], 1)
