@@ -20,9 +20,6 @@ from photosearch.types import Vector
 # with it: one in 64 of the library's photos, at least one and at most 8.
 MAX_STRANGERS: Final = 8
 STRANGER_SHARE: Final = 1 / 64
-# Below this many photos a library can be looked through by eye: a wrong photo costs less than a
-# missing one, so the height comes down with the square of the count.
-BY_EYE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -47,5 +44,4 @@ def cut(vector: Vector, background: Background, *, photos: int, image: bool = Fa
         return level + spread * (tail.start + tail.slope * math.log(max(1.0, among)))
 
     strangers = min(max(photos * STRANGER_SHARE, 1.0), MAX_STRANGERS)
-    among = photos * min(1.0, photos / BY_EYE)
-    return Cut(present=height(among), shown=height(among / strangers))
+    return Cut(present=height(photos), shown=height(photos / strangers))

@@ -77,6 +77,8 @@ def test_results_end_where_relevance_does(samples: tuple[Program, Served]) -> No
         found = served.get(f"/api/v1/search?q={urllib.parse.quote(query)}")
         assert len(found["hits"]) <= 15, query
         assert found["hidden"] >= 10, query
+    for query in ("people skiing", "a train", "a swimming pool", "a wedding"):
+        assert served.get(f"/api/v1/search?q={urllib.parse.quote(query)}")["hits"] == [], query
 
 
 def test_a_photo_that_arrives_is_found_and_one_that_goes_is_not(

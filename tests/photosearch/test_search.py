@@ -14,7 +14,6 @@ from photosearch.bundle import Background, Tail
 from photosearch.conditions import Group, NameHas, Says, TakenNear, Written
 from photosearch.library import Changes, Embedded
 from photosearch.query import SAYS, Query, parse
-from photosearch.relevance import BY_EYE
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.search import Results, Search, turned_away
 from photosearch.store.connection import open_writer, transaction
@@ -93,8 +92,7 @@ def test_words_and_photos_are_cut_by_their_own_measure_and_by_how_many_may_answe
     def wanted(vector: Vector, tail: Tail, photos: float) -> list[float]:
         scores = rows @ vector
         spread = float(scores.std()) + tail.floor
-        photos *= photos / BY_EYE
-        heights = (tail.start + tail.slope * np.log(max(1, n)) for n in (photos, photos))
+        heights = (tail.start + tail.slope * np.log(n) for n in (photos, photos))
         return [float(scores.mean()) + spread * height for height in heights]
 
     words = album.encoder.texts(["a dog"])[0]
