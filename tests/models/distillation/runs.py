@@ -81,10 +81,8 @@ def tiny_recipe(folder: Path, **changes: Any) -> DistillRecipe:
 
 
 def require_transformers() -> Any:
-    """The library. A torchvision built for another torch is hidden while it is imported."""
-    pytest.importorskip("transformers", reason="in requirements-dev.txt")
-    import transformers
-
+    """The library. A torchvision built for another torch is hidden while it is imported, because
+    transformers looks for it once, at its own import, and then believes it usable."""
     hidden = False
     if "torchvision" not in sys.modules:
         try:
@@ -93,6 +91,7 @@ def require_transformers() -> Any:
             sys.modules["torchvision"] = None  # type: ignore[assignment]
             hidden = True
     try:
+        transformers = pytest.importorskip("transformers", reason="in requirements-dev.txt")
         _ = transformers.CLIPModel, transformers.SiglipModel, transformers.AutoTokenizer
         _ = transformers.ViltForImageAndTextRetrieval
     except (ImportError, RuntimeError) as error:

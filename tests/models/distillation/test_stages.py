@@ -182,7 +182,9 @@ def test_a_step_in_parts_is_the_step_of_the_whole(parts: int) -> None:
         assert (moved.loss - first.loss) / 1e-3 == pytest.approx(grad[number].item(), abs=5e-3)
 
 
-def test_half_precision_and_parts_train(tmp_path: Path) -> None:
+def test_half_precision_and_parts_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Masks are drawn per part, so with units dropping out the three would not be one run.
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
     losses = {}
     for name, changes in {"whole": {}, "parts": {"accumulate": 2}, "half": {"bf16": True}}.items():
         recipe = tiny_recipe(tmp_path, epochs=1, out=str(tmp_path / name), **changes)
