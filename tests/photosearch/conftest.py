@@ -1,23 +1,16 @@
-"""What the product's tests share: a library on a fake encoder, and photos made on the spot."""
+"""Fixtures of the product's tests, made of what workbench.py, desk.py and pages.py hold."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from PIL import Image
+from workbench import Bench, jpeg, make_ingest, open_fake_library
 
 from photosearch.decode import DecodePool
-from photosearch.ingest import Ingest, Totals
-from photosearch.library import Library
 from photosearch.runtimes.fake import FakeEncoder
-from photosearch.thumbnails import Thumbnails
-from photosearch.types import Root
 
 if TYPE_CHECKING:
     from desk import Desk
@@ -26,60 +19,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-def picture(seed: int, *, width: int = 64, height: int = 48) -> Image.Image:
-    """A picture of smooth colour, different for every seed, and the same each time."""
-    coarse = np.random.default_rng(seed).integers(0, 255, (3, 4, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def jpeg(seed: int, **size: int) -> bytes:
-    file = io.BytesIO()
-    picture(seed, **size).save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="session")
 def pool() -> Iterator[DecodePool]:
     """Two decode workers for the whole run: starting them is the slow part."""
     made = DecodePool(workers=2, max_seconds=20.0)
     yield made
     made.close()
-
-
-@dataclass
-class Bench:
-    """A library with its disk, its encoder and its ingest; settles at once."""
-
-    home: Path
-    disk: Path
-    encoder: FakeEncoder
-    library: Library
-    ingest: Ingest
-    root: Root
-
-    def sync(self) -> Totals:
-        totals = Totals()
-        assert self.ingest.sync(self.root, totals) == []
-        self.library.index.exact.check()
-        return totals
-
-    def write(self, name: str, data: bytes) -> Path:
-        file = self.disk / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        return file
-
-    def paths(self) -> set[str]:
-        """What the library says is on disk, usable photos only."""
-        known = self.library.known_under(self.root.root_id, b"")
-        return {path.decode() for path, place in known.items() if place.photo_id is not None}
-
-    def rejected(self) -> dict[str, str]:
-        known = self.library.known_under(self.root.root_id, b"")
-        return {path.decode(): place.rejected for path, place in known.items() if place.rejected}
-
-
-BenchMaker = Callable[[], Bench]
 
 
 @pytest.fixture
@@ -92,15 +37,6 @@ def bench(tmp_path: Path, pool: DecodePool) -> Iterator[Bench]:
     ingest = make_ingest(library, encoder, pool, home)
     yield Bench(home, disk, encoder, library, ingest, library.add_root(str(disk)))
     library.close()
-
-
-def open_fake_library(home: Path, encoder: FakeEncoder) -> Library:
-    return Library(home / "library.db", space=encoder.space, dim=encoder.dim, bundle="fake")
-
-
-def make_ingest(library: Library, encoder: FakeEncoder, pool: DecodePool, home: Path) -> Ingest:
-    """Files count as settled at once: tests write them whole."""
-    return Ingest(library, encoder, pool, Thumbnails(home / "thumbnails"), settle_ns=0)
 
 
 @pytest.fixture

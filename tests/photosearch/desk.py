@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from conftest import Bench
 from starlette.testclient import TestClient
+from workbench import Bench
 
 from photosearch.bundle import Bundle
 from photosearch.daemon import Daemon

@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 import schemathesis
-from conftest import jpeg
 from desk import API, BASE, PORT, Desk
 from hypothesis import HealthCheck, Phase, given, settings
 from PIL import Image
+from workbench import jpeg
 
 from photosearch import daemon, guard, opener, sessions
 from photosearch.endpoints import ENDPOINTS

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Bench, jpeg, picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from workbench import Bench, jpeg, picture
 
 from photosearch import decode, extras, formats, preprocess
 from photosearch.decode import Picture, Rejected, Task

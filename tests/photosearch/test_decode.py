@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import jpeg
+from workbench import jpeg
 
 from photosearch import decode, preprocess
 from photosearch.decode import DecodePool, Picture, Rejected, Task

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bench, jpeg
 from test_program import Program, painted_disk, program, toy, within
 from toy import painted
+from workbench import Bench, jpeg
 
 from photosearch import doctor
 from photosearch.doctor import Subject, check_watches, examine

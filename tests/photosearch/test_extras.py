@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bench, jpeg, picture
 from PIL import Image, ImageDraw, ImageFont
+from workbench import Bench, jpeg, picture
 
 from photosearch import decode, extras, metadata, preprocess, scan
 from photosearch.decode import DecodePool, Picture, Rejected, Task, Text

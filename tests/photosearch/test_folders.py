@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Bench, jpeg
+from workbench import Bench, jpeg
 
 from photosearch import scan
 from photosearch.ingest import Totals

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bench
 from PIL import ExifTags, Image
+from workbench import Bench
 
 from photosearch.formats import glance
 from photosearch.library import Changes, Embedded

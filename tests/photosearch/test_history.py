@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import Bench
 from desk import API, Desk
+from workbench import Bench
 
 from photosearch.history import MAX_ENTRIES, MAX_FILE_BYTES, History
 from photosearch.settings import SettingsError, load_settings

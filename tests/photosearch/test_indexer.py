@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import jpeg, open_fake_library
+from workbench import jpeg, open_fake_library
 
 from photosearch import indexer as module
 from photosearch.indexer import Indexer

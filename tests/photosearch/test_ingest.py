@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Bench, jpeg, make_ingest, open_fake_library
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from workbench import Bench, jpeg, make_ingest, open_fake_library
 
 from photosearch import ingest as ingest_module
 from photosearch.decode import DecodePool

@@ -7,10 +7,10 @@ import struct
 from typing import Any
 
 import pytest
-from conftest import Bench, jpeg, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, TiffImagePlugin
+from workbench import Bench, jpeg, picture
 
 from photosearch import iptc, metadata, preprocess, xmp
 from photosearch.types import Facts

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import jpeg
 from desk import API, Desk
+from workbench import jpeg
 
 from photosearch import network
 from photosearch.errors import SettingsError

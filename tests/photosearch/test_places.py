@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import Bench
 from test_metadata import ALL_TAGS, LYON, photo
+from workbench import Bench
 
 from photosearch import places as shipped
 from photosearch.store import places

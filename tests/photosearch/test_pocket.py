@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Bench, jpeg
 from desk import fake_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from workbench import Bench, jpeg
 
 from photosearch import pocket, sealed
 from photosearch.bundle import Bundle

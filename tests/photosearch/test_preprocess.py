@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import jpeg, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from workbench import jpeg, picture
 
 from photosearch import metadata, preprocess
 from photosearch.errors import PhotoRejected

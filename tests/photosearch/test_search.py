@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Bench, jpeg
+from workbench import Bench, jpeg
 
 from photosearch.bundle import Background, Tail
 from photosearch.conditions import Group, NameHas, Says, TakenNear, Written

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from conftest import jpeg
 from desk import API, BASE, PORT, Desk
+from workbench import jpeg
 
 from photosearch import patience
 from photosearch.api import create_app

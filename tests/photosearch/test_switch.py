@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bench, jpeg, make_ingest, open_fake_library
 from desk import fake_bundle
 from toy import make_toy_bundle, painted
+from workbench import Bench, jpeg, make_ingest, open_fake_library
 
 from photosearch.bundle import Bundle, open_bundle
 from photosearch.cli import main
