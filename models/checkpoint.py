@@ -44,9 +44,7 @@ class Checkpoint:
 
 
 def save_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
-    """Write whole or not at all: a crash leaves the previous file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staged = file.with_name(f"{file.name}.{os.getpid()}.part")
+    """Write as save_whole() does."""
     document = {
         "format": FORMAT,
         "recipe": dataclasses.asdict(checkpoint.recipe),
@@ -58,6 +56,13 @@ def save_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
         "background": checkpoint.background,
         "metrics": checkpoint.metrics,
     }
+    save_whole(file, document)
+
+
+def save_whole(file: Path, document: dict[str, Any]) -> None:
+    """Write with torch.save, whole or not at all: a crash leaves the previous file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staged = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         with staged.open("wb") as stream:
             torch.save(document, stream)

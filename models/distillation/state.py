@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, save_whole
 
 FORMAT: Final = 1
 
@@ -58,17 +57,7 @@ def restore_random(state: dict[str, Any]) -> None:
 
 def save_state(file: Path, state: RunState) -> None:
     """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staged = file.with_name(f"{file.name}.{os.getpid()}.part")
-    document = {"format": FORMAT, **state.__dict__, "random": random_state()}
-    try:
-        with staged.open("wb") as stream:
-            torch.save(document, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        staged.replace(file)
-    finally:
-        staged.unlink(missing_ok=True)
+    save_whole(file, {"format": FORMAT, **state.__dict__, "random": random_state()})
 
 
 def load_state(file: Path, digest: str) -> RunState:

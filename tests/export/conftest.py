@@ -10,22 +10,6 @@ import pytest
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
 
-REPOSITORY = Path(__file__).parents[2]
-SHARED = REPOSITORY.parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real photos and captions; tests that need it skip where it is not."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is missing: the real photos and captions are not in the repository")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
-def shipped() -> Path:
-    return REPOSITORY / "models" / "bundles" / "lantern"
-
 
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:

@@ -1,4 +1,4 @@
-"""What the workbench's tests share. torch is in the [train] extra: without it they skip."""
+"""What all tests share: where the real photos lie, and the bundle that ships."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
 
 
