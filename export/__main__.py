@@ -1,5 +1,5 @@
-"""python -m export --checkpoint FILE --out DIR [--targets onnx,executorch,coreml]
-[--precision int8|fp32|palette6]"""
+"""python -m export (--checkpoint FILE | --bundle DIR) --out DIR
+[--targets onnx,executorch,coreml] [--precision int8|fp32|palette6]"""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from photosearch.errors import PhotosearchError, UsageError
+
+if TYPE_CHECKING:
+    from export.bundle import Progress
+    from export.source import Source
 
 TARGETS: Final = ("onnx", "executorch", "coreml", "executorch-coreml", "executorch-vulkan")
 PRECISIONS: Final = ("int8", "fp32", "palette6")
@@ -24,25 +28,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         targets = check_targets(args.targets, args.precision)
         from export.bundle import Progress, Wanted, export_bundle  # torch: 2 s, not to refuse
-        from export.source import from_checkpoint
-        from models.checkpoint import load_checkpoint
 
         progress = Progress()
-        checkpoint = load_checkpoint(args.checkpoint)
-        recipe = checkpoint.recipe
+        source = _source(args.checkpoint, args.bundle, progress)
+        recipe = source.description["recipe"]
         wanted = Wanted(
             targets=targets,
             precision=args.precision,
-            val=args.val if args.val is not None else found(recipe.val),
+            val=args.val if args.val is not None else found(recipe["val"]),
             captions=dict(captions_of(text) for text in args.captions),
-            calibration=args.calibrate if args.calibrate is not None else found(recipe.data),
+            calibration=args.calibrate if args.calibrate is not None else found(recipe["data"]),
         )
-        out = export_bundle(from_checkpoint(checkpoint), args.out, wanted, progress=progress)
+        out = export_bundle(source, args.out, wanted, progress=progress)
     except PhotosearchError as error:
         print(f"export: {error}", file=sys.stderr)
         return error.exit_code
     print(out)
     return 0
+
+
+def _source(checkpoint: Path | None, bundle: Path | None, progress: Progress) -> Source:
+    """What to export: a run's checkpoint, or the student that a bundle's ONNX files hold."""
+    from export.source import from_bundle, from_checkpoint
+    from models.checkpoint import load_checkpoint
+    from photosearch.bundle import open_bundle
+
+    if checkpoint is not None:
+        return from_checkpoint(load_checkpoint(checkpoint))
+    assert bundle is not None
+    progress(f"weights from the ONNX files of {bundle}")
+    return from_bundle(open_bundle(bundle))
 
 
 def check_targets(wanted: str, precision: str) -> tuple[str, ...]:
@@ -78,9 +93,17 @@ def found(spec: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m export", description="Turn a checkpoint into a bundle."
+        prog="python -m export",
+        description="Turn a checkpoint, or a bundle's own student, into a bundle.",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--checkpoint", type=Path, metavar="FILE")
+    given.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="a bundle with ONNX encoders: for other targets, or another precision",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--targets", default="onnx", help=f"comma-separated: {', '.join(TARGETS)} (default: onnx)"

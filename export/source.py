@@ -6,16 +6,17 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from export.towers import Towers
 from models.checkpoint import Checkpoint, build
 from models.layers import fuse
 from models.recipes import Recipe
+from models.restore import restore
 from models.students import DualEncoder
 from models.teachers import weights_digest
-from photosearch.bundle import Tail
+from photosearch.bundle import Bundle, Tail
 from photosearch.tokenizer import WordPieceTokenizer
 from photosearch.types import Matrix
 
@@ -87,6 +88,34 @@ def from_checkpoint(checkpoint: Checkpoint) -> Source:
         background=None if checkpoint.background is None else checkpoint.background.numpy(),
         cutoff_z=recipe.cutoff_z,
         description=describe(checkpoint),
+    )
+
+
+def from_bundle(bundle: Bundle) -> Source:
+    """A bundle's own student, for targets or a precision that it was not exported for.
+
+    Its space stays: the weights are those of its ONNX files, so the new files' vectors may
+    be compared with those that a library already holds. Raises NotRestored or BundleError.
+    """
+    checkpoint = restore(bundle)
+    return replace(
+        from_checkpoint(checkpoint),
+        name=bundle.name,
+        version=bundle.version,
+        space=bundle.space,
+        description={
+            **bundle.description,
+            "metrics": {},
+            "made_with": [
+                *bundle.description.get("made_with", ()),
+                f"python -m export --bundle {bundle.name} --out DIR",
+            ],
+            "restored_from": {
+                "name": bundle.name,
+                "version": bundle.version,
+                "precision": bundle.targets["onnx"].get("precision", "unknown"),
+            },
+        },
     )
 
 

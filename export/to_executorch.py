@@ -186,9 +186,19 @@ def package_of(file: Path) -> Package | None:
     if len(found) != 1 or found[0][0] != BACKENDS["coreml"]:
         return None
     with tempfile.TemporaryDirectory() as folder, quiet():
-        if not executorchcoreml.unflatten_directory_contents(found[0][1], folder):
-            raise PhotosearchError(f"{file.name}: its Core ML part cannot be unpacked")
-        return Package(Path(folder) / "model.mlpackage")
+        try:
+            executorchcoreml.unflatten_directory_contents(found[0][1], folder)
+        except RuntimeError as error:
+            raise PhotosearchError(
+                f"{file.name}: its Core ML part cannot be unpacked ({error})"
+            ) from error
+        # ExecuTorch 1.5 packs it as lowered_module/model.mlpackage, earlier ones without a folder.
+        packages = list(Path(folder).rglob("*.mlpackage"))
+        if len(packages) != 1:
+            raise PhotosearchError(
+                f"{file.name}: its Core ML part holds {len(packages)} packages, needs one"
+            )
+        return Package(packages[0])
 
 
 class Program:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,7 +89,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
             raise CheckpointError(f"{file}: written by a newer version of models.train")
         return Checkpoint(
             recipe=Recipe(**document["recipe"]),
-            student=_student(document["student"]),
+            student=student_config(document["student"]),
             vocabulary=tuple(document["vocabulary"]),
             step=document["step"],
             weights=document["weights"],
@@ -101,8 +101,8 @@ def load_checkpoint(file: Path) -> Checkpoint:
         raise CheckpointError(f"{file}: not a checkpoint of ours ({error!r})") from error
 
 
-def _student(stored: dict[str, Any]) -> StudentConfig:
-    """Nested dataclasses back from the plain dicts that a checkpoint holds."""
+def student_config(stored: Mapping[str, Any]) -> StudentConfig:
+    """Nested dataclasses back from the plain dicts that checkpoints and manifests hold."""
     image = dict(stored["image"])
     image["stages"] = tuple(Stage(**stage) for stage in image["stages"])
     return StudentConfig(

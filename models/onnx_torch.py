@@ -41,21 +41,13 @@ class OnnxModule(nn.Module):
             raise UnknownOperator(
                 f"the image encoder uses {', '.join(sorted(unknown))}, which cannot be adapted"
             )
-        self.constants: dict[str, Tensor] = {
-            tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-            for tensor in self.graph.initializer
-        }
-        self.attributes = [
-            {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-            for node in self.graph.node
+        self.constants = folded_constants(self.graph)
+        self.attributes = [attributes_of(node) for node in self.graph.node]
+        self.steps = [
+            number
+            for number, node in enumerate(self.graph.node)
+            if node.output[0] not in self.constants
         ]
-        self.steps: list[int] = []
-        for number, node in enumerate(self.graph.node):
-            if all(name in self.constants for name in node.input if name):
-                # Weights that are stored small: unfolded once, here.
-                self.constants[node.output[0]] = self._run(number, self.constants)
-            else:
-                self.steps.append(number)
         self.learned = self._choose(trained)
         self.weights = nn.ParameterList(
             nn.Parameter(self.constants.pop(name)) for name in self.learned
@@ -104,6 +96,25 @@ class OnnxModule(nn.Module):
         node = self.graph.node[number]
         values = [known[name] if name else None for name in node.input]
         return OPERATORS[node.op_type](values, self.attributes[number])
+
+
+def folded_constants(graph: onnx.GraphProto) -> dict[str, Tensor]:
+    """Every constant of a graph by name, and what known operators make of constants alone:
+    weights that are stored small unfold here, once."""
+    constants: dict[str, Tensor] = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        for tensor in graph.initializer
+    }
+    for node in graph.node:
+        known = node.op_type in OPERATORS and all(name in constants for name in node.input if name)
+        if known:
+            values = [constants[name] if name else None for name in node.input]
+            constants[node.output[0]] = OPERATORS[node.op_type](values, attributes_of(node))
+    return constants
+
+
+def attributes_of(node: onnx.NodeProto) -> Attributes:
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
 
 
 class _Chain(Mapping[str, Tensor]):

@@ -61,11 +61,7 @@ class WordPieceTokenizer:
 
     @classmethod
     def from_file(cls, file: Path, *, context_length: int) -> WordPieceTokenizer:
-        """Read a BERT vocab.txt: one piece a line, its id the line's number from 0."""
-        lines = file.read_text(encoding="utf-8").split("\n")
-        if lines and lines[-1] == "":
-            lines.pop()
-        return cls([line.rstrip("\r") for line in lines], context_length=context_length)
+        return cls(read_pieces(file), context_length=context_length)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """One text -> (L,), L <= context_length, without padding."""
@@ -102,6 +98,14 @@ class WordPieceTokenizer:
             pieces.append(self._ids[prefix + word[start:end]])
             start = end
         return pieces
+
+
+def read_pieces(file: Path) -> tuple[str, ...]:
+    """Read a BERT vocab.txt: one piece a line, its id the line's number from 0."""
+    lines = file.read_text(encoding="utf-8").split("\n")
+    if lines and lines[-1] == "":
+        lines.pop()
+    return tuple(line.rstrip("\r") for line in lines)
 
 
 def words_of(text: str) -> Iterator[str]:

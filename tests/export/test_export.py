@@ -28,7 +28,7 @@ from export.querybank import bank_texts  # noqa: E402
 from export.source import from_checkpoint, space_of  # noqa: E402
 from export.tails import image_tail, text_tail  # noqa: E402
 from export.towers import Lowered  # noqa: E402
-from models.checkpoint import Checkpoint, EagerEncoder, build, save_checkpoint  # noqa: E402
+from models.checkpoint import Checkpoint, EagerEncoder, build  # noqa: E402
 from models.recipes import Recipe  # noqa: E402
 from photosearch.bundle import load_background, open_bundle, verify_files  # noqa: E402
 from photosearch.bundles import list_files, staging  # noqa: E402
@@ -37,18 +37,9 @@ from photosearch.errors import BundleError, PhotosearchError, UsageError  # noqa
 from photosearch.verify import verify  # noqa: E402
 
 
-@pytest.fixture(scope="module", params=["int8", pytest.param("fp32", marks=pytest.mark.slow)])
-def bundle(
-    request: pytest.FixtureRequest,
-    checkpoint: Checkpoint,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """Made by the command, as everyone does."""
-    folder = tmp_path_factory.mktemp("bundles")
-    save_checkpoint(folder / "toy.pt", checkpoint)
-    arguments = ["--checkpoint", str(folder / "toy.pt"), "--out", str(folder / request.param)]
-    assert main([*arguments, "--precision", request.param, "--calibrate", ""]) == 0
-    return folder / request.param
+@pytest.fixture
+def bundle(exported: Path) -> Path:
+    return exported
 
 
 def test_the_bundle_opens_and_verifies(bundle: Path, checkpoint: Checkpoint) -> None:

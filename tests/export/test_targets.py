@@ -23,7 +23,7 @@ pytest.importorskip("coremltools", reason="coremltools is in the [export] extra"
 from phone import Phone, split_words  # noqa: E402
 from torch import nn  # noqa: E402
 
-from export import to_coreml  # noqa: E402
+from export import to_coreml, to_executorch  # noqa: E402
 from export.bundle import Progress, Wanted, export_bundle  # noqa: E402
 from export.chatter import quiet  # noqa: E402
 from export.mil import OPERATIONS, Package, UnknownOperation  # noqa: E402
@@ -119,6 +119,54 @@ def test_an_operation_that_is_not_known_is_named(
     monkeypatch.delitem(OPERATIONS, "softmax")
     with pytest.raises(UnknownOperation, match="softmax"):
         package.run(np.zeros((1, 3, 16, 16), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def delegated(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A small network whole in Core ML's delegate: seconds, and nothing less shows that what
+    ExecuTorch packs can be read back."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("delegated") / "image-coreml.pte"
+    network, pixels = Small().eval(), np.zeros((1, 3, 16, 16), np.float32)
+    file.write_bytes(
+        to_executorch.image_program(network, pixels, precision="int8", delegate="coreml")
+    )
+    return network, file
+
+
+def test_what_core_mls_delegate_is_given_is_read_back(delegated: tuple[nn.Module, Path]) -> None:
+    network, file = delegated
+    package = to_executorch.package_of(file)
+    assert package is not None
+    pixels = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(pixels)).numpy()
+    assert np.abs(package.run(pixels) - wanted).max() < 2e-2  # 8-bit weights
+    assert to_executorch.require_delegates(file, file, "coreml") == 2
+    with pytest.raises(PhotosearchError, match=r"calls .'CoreMLBackend'., needs XnnpackBackend"):
+        to_executorch.require_delegates(file, file, "xnnpack")
+
+
+def test_a_delegate_that_cannot_be_read_back_is_refused(
+    delegated: tuple[nn.Module, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from executorch.backends.apple.coreml import executorchcoreml
+
+    _, file = delegated
+    ((name, data),) = to_executorch.delegates(file)
+    (tmp_path / "metadata.json").write_text("{}")
+    empty = executorchcoreml.flatten_directory_contents(str(tmp_path))
+    for given, says in (
+        (data[: len(data) // 2], "cannot be unpacked"),
+        (b"", "cannot be unpacked"),
+        (empty, "holds 0 packages, needs one"),
+    ):
+        monkeypatch.setattr(to_executorch, "delegates", lambda _, given=given: [(name, given)])
+        with pytest.raises(PhotosearchError, match=says):
+            to_executorch.package_of(file)
+    for found in ([("XnnpackBackend", data)], [(name, data), (name, data)]):
+        monkeypatch.setattr(to_executorch, "delegates", lambda _, found=found: found)
+        assert to_executorch.package_of(file) is None
 
 
 # --- runtimes that are not there ------------------------------------------------------------------
