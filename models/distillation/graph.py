@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from models.distillation import losses
 from models.distillation.cells import (
     LABEL_DRIVEN,
     SYMMETRIC,
+    TYPES,
     CellKey,
     CellSpec,
     LearningType,
@@ -136,17 +138,19 @@ class KnowledgeGraph(nn.Module):
         row_weight: RowWeights | None = None,
         negatives: Sequence[MinedBatch] = (),
         products: Products | None = None,
+        types: Collection[LearningType] = TYPES,
     ) -> dict[CellKey, Tensor]:
-        """Every active cell's scalar, unweighted, with its gradient."""
+        """Every active cell's scalar, unweighted, with its gradient; of these types only."""
         products = products or Products(e)
+        active = {key: spec for key, spec in self.cells.items() if key.type in types}
         with torch.autocast(e.v_s.device.type, enabled=False):
             with torch.no_grad():  # constants first, so that no edge records them
-                for type_ in {key.type for key in self.cells}:
+                for type_ in {key.type for key in active}:
                     for q, k in EDGES[type_]:
                         products.get(TEACHER[q], TEACHER[k])
             return {
                 key: self._cell(key, spec, e, products, row_weight, negatives)
-                for key, spec in self.cells.items()
+                for key, spec in active.items()
             }
 
     def forward(
@@ -161,15 +165,21 @@ class KnowledgeGraph(nn.Module):
         """Sum the cells. `progress` is the share of training done, in 0..1, for ramps."""
         products = Products(e)
         found = self.values(e, row_weight=row_weight, negatives=negatives, products=products)
+        report = self.sum(found, progress)
+        if with_stats:
+            return dataclasses.replace(report, stats=_stats(self.cells, products))
+        return report
+
+    def sum(self, values: Mapping[CellKey, Tensor], progress: float = 0.0) -> LossReport:
+        """Weigh and add what values() gave."""
         weights = {
             key: spec.strength(progress) * self.multipliers[key] for key, spec in self.cells.items()
         }
-        total = torch.stack([weights[key] * value for key, value in found.items()]).sum()
         return LossReport(
-            total=total,
-            values={key: value.detach() for key, value in found.items()},
+            total=torch.stack([weights[key] * value for key, value in values.items()]).sum(),
+            values={key: value.detach() for key, value in values.items()},
             weights=weights,
-            stats=_stats(self.cells, products) if with_stats else {},
+            stats={},
         )
 
     def _cell(

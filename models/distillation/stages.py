@@ -16,7 +16,6 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +43,6 @@ from models.distillation.targets import (
 from photosearch.preprocess import normalise
 
 log = logging.getLogger(__name__)
-
-SAMPLE: Final = 4096  # cached rows from which a teacher's axes are found
-EMBED_BATCH: Final = 64
 
 
 @dataclass
@@ -114,7 +110,7 @@ def _sequential(given: Given, state: RunState | None) -> dict[str, float]:
         other.requires_grad_(False)
         learner.requires_grad_(True)
         if side == "image":
-            rows = given.reducer(*[cache.all_texts()] * 2)[0].text
+            rows = given.reducer.one_space(*[cache.all_texts()] * 2).text
             owner = cache.owners()
         elif state is not None and state.frozen is not None:
             rows, owner = state.frozen, torch.arange(len(cache.keys))
@@ -202,7 +198,9 @@ def _step(
     recipe, world = given.recipe, given.world
     pixels = torch.from_numpy(normalise(batch.pixels, given.base.preprocess())).to(world.device)
     tokens = batch.tokens.to(world.device)
-    targets = _targets(given, batch)
+    teacher = _teacher_rows(given, batch)
+    targets = given.reducer(*teacher)
+    one_space = given.reducer.one_space(*teacher)
     pair_id = gather(batch.pair_id.to(world.device), world)
     photo = batch.photo.to(world.device)
 
@@ -213,28 +211,30 @@ def _step(
 
     def loss_of(image: Tensor, text: Tensor) -> tuple[Tensor, BatchLoss]:
         if phase.frozen is not None:
-            return _sequential_batch(given, phase, image, text, targets[0], photo, pair_id)
+            return _sequential_batch(given, phase, image, text, one_space, photo, pair_id)
         v, x = gather(image, world), gather(text, world)
-        found = graph_loss(phase.graph, v, x, targets, pair_id=pair_id, progress=progress)
+        found = graph_loss(
+            phase.graph, v, x, targets, one_space, pair_id=pair_id, progress=progress
+        )
         dcd = given.preset.dcd
         if dcd is None or phase.bank is None:
             return found.total, found
         made = torch.Generator().manual_seed(recipe.seed + phase.step)
-        extra = dcd_term(dcd, phase.bank, v, x, targets[0], pair_id, made)
+        extra = dcd_term(dcd, phase.bank, v, x, one_space, pair_id, made)
         value = 0.0 if extra is None else float(extra.detach())
         parts = found.parts | {"dcd": value}
         total = found.total if extra is None else found.total + given.preset.dcd_weight * extra
         return total, dataclasses.replace(found, total=total, parts=parts)
 
     if balance is not None and balance.due(phase.step):
-        _balance(given, phase, forward, targets, pair_id, balance, len(pixels))
+        _balance(given, phase, forward, one_space, pair_id, balance, len(pixels))
     phase.optimizer.zero_grad(set_to_none=True)
     found = loop.compute(forward, len(pixels), recipe.accumulate, loss_of, wrapped)
     learned = [p for group in phase.optimizer.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(learned, recipe.clip)
     phase.optimizer.step()
     if phase.bank is not None:
-        phase.bank.push(pair_id, targets[0].image, targets[0].text)
+        phase.bank.push(pair_id, one_space.image, one_space.text)
     return found
 
 
@@ -268,8 +268,8 @@ def _sequential_batch(
     return found.total, found
 
 
-def _targets(given: Given, batch: Batch) -> list[Targets]:
-    """Teacher rows of the whole batch, of all processes."""
+def _teacher_rows(given: Given, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Teacher rows (N, T), image and text, of the whole batch, of all processes."""
     world = given.world
     if given.teacher is not None:
         assert batch.t_pixels is not None
@@ -279,14 +279,14 @@ def _targets(given: Given, batch: Batch) -> list[Targets]:
         image, text = batch.t_image, batch.t_text
     # Clones, because vectors of an inference-mode teacher cannot be saved for backward.
     image, text = image.clone().to(world.device), text.clone().to(world.device)
-    return given.reducer(gather(image, world), gather(text, world))
+    return gather(image, world), gather(text, world)
 
 
 def _balance(
     given: Given,
     phase: Phase,
     forward: loop.Forward,
-    targets: list[Targets],
+    target: Targets,
     pair_id: Tensor,
     balance: GradMatch,
     count: int,
@@ -297,7 +297,6 @@ def _balance(
     world = given.world
     v, x = forward(slice(0, count // given.recipe.accumulate))
     mine = slice(world.rank * count, world.rank * count + len(v))
-    target = targets[0]
     e = EmbeddingSet.build(v, x, target.image[mine], target.text[mine], pair_id=pair_id[mine])
     learned = [p for module in phase.learns for p in module.parameters() if p.requires_grad]
     found = balance.update(phase.graph, phase.graph.values(e), learned, phase.step)

@@ -22,7 +22,7 @@ from models.distillation.presets import Preset
 from models.distillation.recall import both_directions
 from models.distillation.recipe import DistillRecipe
 from models.distillation.similarity import l2_normalize
-from models.distillation.targets import Reducer
+from models.distillation.targets import Reducer, needs_one_space
 from models.distillation.teachers import Teacher, open_teacher
 from models.recipes import Recipe
 from models.students import DualEncoder
@@ -74,7 +74,13 @@ def start(recipe: DistillRecipe, world: World) -> Given:
     if recipe.live:
         teacher = open_teacher(recipe.teacher)
         parts = teacher.parts
-        sample = [torch.zeros(1, sum(part.width for part in parts))]
+        sample: list[Tensor] = []
+        chosen = recipe.chosen()
+        if len(parts) > 1 and (chosen.dcd is not None or needs_one_space(chosen.cells)):
+            raise TeacherMissing(
+                f"{recipe.preset} compares with the teacher in one space, which several live ones "
+                "do not have; live must be false, for a cache of theirs can be turned into one"
+            )
         if any(part.width != student.config.dim for part in parts):
             raise TeacherMissing(
                 f"a live teacher must be as wide as the student ({student.config.dim}); "
@@ -103,16 +109,19 @@ def open_cache(recipe: DistillRecipe, world: World) -> EmbeddingCache:
         return EmbeddingCache(Path(where))
     named = f"{recipe.teacher}|{recipe.data}|{recipe.crops}|{recipe.smallest_crop}|{recipe.seed}"
     folder = Path(recipe.cache) / f"teacher-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
-    if world.first and not folder.is_dir():
-        built = build_cache(
-            open_teacher(recipe.teacher),
-            recipe.data,
-            folder,
-            crops=recipe.crops,
-            seed=recipe.seed,
-            smallest=recipe.smallest_crop,
-        )
-        log.info("train.cached folder=%s %s", folder, dataclasses.asdict(built))
+    if world.first:
+        # Opened even where a cache is there: the file named may hold other weights by now.
+        teacher = open_teacher(recipe.teacher)
+        if not folder.is_dir() or EmbeddingCache(folder).teacher != teacher.name:
+            built = build_cache(
+                teacher,
+                recipe.data,
+                folder,
+                crops=recipe.crops,
+                seed=recipe.seed,
+                smallest=recipe.smallest_crop,
+            )
+            log.info("train.cached folder=%s %s", folder, dataclasses.asdict(built))
     if world.size > 1:
         torch.distributed.barrier()
     return EmbeddingCache(folder)

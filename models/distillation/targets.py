@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from models.distillation.bank import TeacherBank
+from models.distillation.cells import TYPES, CellKey, Cells, LearningType
 from models.distillation.dynamic import DcdConfig, apply_dcd
 from models.distillation.embeddings import EmbeddingSet
-from models.distillation.graph import KnowledgeGraph, LossReport
+from models.distillation.graph import KnowledgeGraph
 from models.distillation.index import FrozenIndex
 from models.distillation.miner import HardNegativeMiner
 from models.distillation.similarity import l2_normalize
 from models.distillation.teachers import Part, reduced, split
+
+ACROSS: Final[frozenset[LearningType]] = frozenset({"intra_ts", "inter_ts"})
+WITHIN: Final[frozenset[LearningType]] = frozenset(TYPES) - ACROSS
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,11 @@ class Targets:
 
 
 class Reducer:
-    """Cached rows of an ensemble's parts -> each part at the student's width."""
+    """Cached rows of an ensemble's parts -> each part at the student's width.
+
+    Where one space is needed, to be compared with, to mine negatives in or to be the frozen
+    side of a stage, one_space() lays the parts side by side.
+    """
 
     def __init__(self, parts: Sequence[Part], sample: Sequence[Tensor], width: int) -> None:
         self.parts = tuple(parts)
@@ -37,6 +46,11 @@ class Reducer:
             None if part.width == width else reduced([piece[number] for piece in pieces], width)
             for number, part in enumerate(self.parts)
         ]
+        self._joined_axes = (
+            reduced([self._side_by_side(rows) for rows in sample], width)
+            if len(self.parts) > 1 and sample
+            else None
+        )
 
     def __call__(self, image: Tensor, text: Tensor) -> list[Targets]:
         """(N, T), (N, T) -> one Targets a part."""
@@ -49,6 +63,23 @@ class Reducer:
             found.append(Targets(v, x, part.weight))
         return found
 
+    def one_space(self, image: Tensor, text: Tensor) -> Targets:
+        """All parts as one teacher whose cosines are the weighted mean of theirs, as well as
+        the student's width can hold them; of a single part, that part."""
+        if self._joined_axes is None:
+            # Several live teachers have no sample to find axes in; start() lets them through
+            # only where nothing asks for one space.
+            return self(image, text)[0]
+        axes = self._joined_axes.to(image.device)
+        v, x = (l2_normalize(self._side_by_side(rows) @ axes) for rows in (image, text))
+        return Targets(v, x, 1.0)
+
+    def _side_by_side(self, rows: Tensor) -> Tensor:
+        """(N, T) -> (N, T) unit rows; a part's columns have its weight as squared length."""
+        total = sum(part.weight for part in self.parts)
+        pieces = zip(self.parts, split(rows, self.parts), strict=True)
+        return torch.cat([(part.weight / total) ** 0.5 * piece for part, piece in pieces], dim=1)
+
 
 @dataclass(frozen=True)
 class BatchLoss:
@@ -56,7 +87,6 @@ class BatchLoss:
 
     total: Tensor
     parts: dict[str, float]
-    reports: tuple[LossReport, ...]
 
 
 def graph_loss(
@@ -64,32 +94,39 @@ def graph_loss(
     image: Tensor,
     text: Tensor,
     targets: Sequence[Targets],
+    one_space: Targets,
     *,
     pair_id: Tensor,
     progress: float,
 ) -> BatchLoss:
-    """The graph against each teacher, averaged by weight.
+    """The graph against one teacher, or several.
 
-    For forward KL this has the gradient of KL to the mean of the teachers' distributions,
-    because sum_k w_k KL(P_k || Q) differs from it by terms without Q.
+    Types that compare student and teacher need one space, because those of two teachers are
+    turned against each other. The others see teachers only through their cosines: each is
+    asked, and the results are averaged by weight. For forward KL this has the gradient of KL
+    to the mean of the teachers' distributions, because sum_k w_k KL(P_k || Q) differs from it
+    by terms without Q.
     """
-    reports = []
-    total = image.new_zeros(())
-    for target in targets:
+
+    def values(target: Targets, types: Collection[LearningType]) -> dict[CellKey, Tensor]:
         e = EmbeddingSet.build(image, text, target.image, target.text, pair_id=pair_id)
-        report = graph(e, progress=progress)
-        reports.append(report)
-        total = total + target.weight * report.total
-    weight = sum(target.weight for target in targets)
-    parts = {
-        str(key): sum(
-            target.weight * report.cells[key]
-            for target, report in zip(targets, reports, strict=True)
-        )
-        / weight
-        for key in graph.cells
-    }
-    return BatchLoss(total / weight, parts, tuple(reports))
+        return graph.values(e, types=types)
+
+    if len(targets) == 1:
+        found = values(targets[0], TYPES)
+    else:
+        found = values(one_space, ACROSS) if needs_one_space(graph.cells) else {}
+        total = sum(target.weight for target in targets)
+        for target in targets:
+            for key, value in values(target, WITHIN).items():
+                found[key] = found.get(key, value.new_zeros(())) + target.weight / total * value
+    report = graph.sum(found, progress)
+    return BatchLoss(report.total, {str(key): value for key, value in report.cells.items()})
+
+
+def needs_one_space(cells: Cells) -> bool:
+    """Whether any cell compares student vectors with teacher vectors."""
+    return any(key.type in ACROSS for key in cells)
 
 
 def dcd_term(
@@ -160,4 +197,4 @@ def sequential_loss(
     query, own = (e.v_s, e.x_s) if image_learns else (e.x_s, e.v_s)
     hard = index.loss_rows(query, own, photo, k, tau).mean()
     parts = {str(key): value for key, value in report.cells.items()}
-    return BatchLoss(report.total + hard, parts | {"hard": float(hard.detach())}, (report,))
+    return BatchLoss(report.total + hard, parts | {"hard": float(hard.detach())})

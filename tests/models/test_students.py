@@ -43,8 +43,8 @@ def test_a_student_embeds(config: StudentConfig) -> None:
     assert [name for name in silent if not name.endswith("key.bias")] == []
 
 
-def test_the_embedding_width_fits_a_large_library() -> None:
-    assert STUDENTS["first-light"]().dim <= 256
+def test_the_embedding_width_fits_a_large_library(config: StudentConfig) -> None:
+    assert config.dim <= 256
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0])

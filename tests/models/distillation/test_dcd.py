@@ -71,6 +71,17 @@ def test_what_the_miner_promises(mode: str, fn_filter: str, pool: int) -> None:
     for row in range(9):
         kept = batch.key_ids[row][batch.valid[row]].tolist()
         assert len(set(kept)) == len(kept)
+        assert kept[1:].count(3 * row) == 0  # the positive is no negative
+        if (mode, pool) == ("topk", 0):
+            every = bank.rows("image")[row] @ bank.rows("text").T
+            own = every[row]
+            allowed = (
+                every <= own - 0.05 * own.abs() if fn_filter == "teacher_margin" else every < 9
+            )
+            left = [int(i) for i in bank.ids[allowed] if int(i) not in kept and int(i) != 3 * row]
+            worst_kept = min(every[i // 3] for i in kept[1:]) if kept[1:] else -9.0
+            assert all(every[i // 3] <= worst_kept + 1e-6 for i in left)
+            assert len(kept) == 6 or not left
         for column in range(6):
             if not batch.valid[row, column]:
                 continue

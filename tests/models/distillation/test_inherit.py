@@ -21,6 +21,7 @@ def encoder(config: BertConfig, seed: int) -> BertEncoder:
 
 
 def test_all_layers_make_the_teacher_again() -> None:
+    """T35."""
     teacher, student = encoder(SIX, 0), encoder(SIX, 1)
     tokens = torch.tensor([[3, 5, 7, 0], [9, 2, 0, 0]])
     assert not torch.allclose(student(tokens), teacher(tokens))
@@ -33,6 +34,7 @@ def test_all_layers_make_the_teacher_again() -> None:
     [([0, 3, 5], [0, 3, 5]), ("uniform", [0, 2, 4]), ("first", [0, 1, 2]), ("last", [3, 4, 5])],
 )
 def test_fewer_layers_are_copies(layers: object, picked: list[int]) -> None:
+    """T35: [0, 3, 5] copies those tensors."""
     assert chosen_layers(layers, 3, 6) == picked  # type: ignore[arg-type]
     teacher, student = encoder(SIX, 0), encoder(dataclasses.replace(SIX, layers=3), 1)
     filled = inherit(student.state_dict(), teacher.state_dict(), layers=layers)  # type: ignore[arg-type]

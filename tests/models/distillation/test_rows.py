@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 
 from models.distillation.losses import (  # noqa: E402
+    fd_rows,
     infonce_rows,
     kl_rows,
     reduce_rows,
@@ -107,6 +108,26 @@ def test_masked_columns_take_no_part_in_kl_and_sd() -> None:
     one = torch.ones(1, 1, dtype=torch.float64)
     assert kl_rows(one, one, 0.1, 0.1, drop_diag=True).tolist() == [0.0]
     assert sd_rows(one, one, drop_diag=True).tolist() == [0.0]
+
+
+def test_rows_move_with_their_pairs() -> None:
+    """T16: permuting the pairs permutes every strategy's rows, and changes none."""
+    a, b = cosines(20), cosines(21)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(3))
+    c, d = (m[order][:, order] for m in (a, b))
+    strategies = [
+        lambda m, t: infonce_rows(m, 0.2),
+        lambda m, t: fd_rows(m, t),
+        lambda m, t: sd_rows(m, t, drop_diag=True),
+        lambda m, t: kl_rows(m, t, 0.2, 0.1, drop_diag=True),
+        *(lambda m, t, align=align: sym_sd_rows(m, t, align) for align in ("row", "transpose")),
+        *(
+            lambda m, t, align=align: sym_kl_rows(m, t, 0.2, align)
+            for align in ("row", "transpose")
+        ),
+    ]
+    for number, rows in enumerate(strategies):
+        torch.testing.assert_close(rows(c, d), rows(a, b)[order], msg=str(number))
 
 
 def test_row_weights() -> None:

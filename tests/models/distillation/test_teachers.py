@@ -43,7 +43,12 @@ from models.distillation.teachers import (  # noqa: E402
     split,
 )
 from photosearch.types import Preprocess  # noqa: E402
-from tests.models.distillation.runs import prepared, require_transformers, tiny_recipe  # noqa: E402
+from tests.models.distillation.runs import (  # noqa: E402
+    prepared,
+    require_transformers,
+    tiny_recipe,
+    tiny_teacher,
+)
 from tests.models.samples import captioned_shard, jpeg, write_shard  # noqa: E402
 
 HOW = Preprocess(side_px=16, mean=(0.5,) * 3, std=(0.5,) * 3, resize="squash")
@@ -184,7 +189,8 @@ def test_ensembles_are_averaged_after_the_softmax(tmp_path: Path) -> None:
     x = torch.randn(9, 6, generator=made, requires_grad=True)
     graph = KnowledgeGraph({CellKey("inter_ss", "kl"): CellSpec(tau=0.2)})
     pair = torch.arange(9)
-    graph_loss(graph, v, x, targets, pair_id=pair, progress=0.0).total.backward()
+    one_space = Reducer(cache.parts, cache.sample(9), 6).one_space(image, text)
+    graph_loss(graph, v, x, targets, one_space, pair_id=pair, progress=0.0).total.backward()
     assert v.grad is not None
     grad = v.grad.clone()
     v.grad = None
@@ -202,6 +208,116 @@ def test_ensembles_are_averaged_after_the_softmax(tmp_path: Path) -> None:
         TeacherEnsemble([Hashing()], [0.0])
     with pytest.raises(MismatchedShapes, match="its parts 14"):
         split(image[:, :5], cache.parts)
+
+
+def test_an_ensemble_in_one_space_averages_cosines() -> None:
+    """For mining and for a frozen side, which need a single space. Exactly, at full width."""
+    parts = (Part(6, weight=0.7), Part(8, weight=0.3))
+    made = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(20, 14, generator=made) for _ in range(2))
+    found = Reducer(parts, [image, text], 14 - 8).one_space(image, text)
+    assert found.image.shape == (20, 6)
+    pieces = list(zip(parts, split(image, parts), split(text, parts), strict=True))
+    wanted = sum((part.weight * v @ x.T for part, v, x in pieces), torch.zeros(20, 20))
+    # Six axes hold most of it; where the rows span no more than six, all of it.
+    assert (
+        torch.corrcoef(torch.stack(((found.image @ found.text.T).flatten(), wanted.flatten())))[
+            0, 1
+        ]
+        > 0.8
+    )
+    low = torch.randn(4, 14, generator=made)
+    image, text = (torch.randn(20, 4, generator=made) @ low for _ in range(2))
+    wide = (Part(7, weight=3.0), Part(7, weight=1.0))
+    v, x = split(image, wide), split(text, wide)
+    wanted = 0.75 * v[0] @ x[0].T + 0.25 * v[1] @ x[1].T
+    # Unit parts of rows of rank 4 span at most 2 x 4 dimensions, of which 7 are kept.
+    found = Reducer(wide, [image, text], 7).one_space(image, text)
+    torch.testing.assert_close(found.image @ found.text.T, wanted, atol=0.05, rtol=0)
+    alone = Reducer(wide[:1], [image[:, :7]], 7)
+    assert torch.equal(alone.one_space(v[0], x[0]).image, alone(v[0], x[0])[0].image)
+
+
+@pytest.mark.parametrize(
+    ("stage", "preset"),
+    [
+        ("pretrain_distill", "MOBILECLIP"),
+        ("pretrain_distill", "DCD_FIXED"),
+        ("sequential_finetune", "MOTIS_2"),
+    ],
+)
+def test_an_ensemble_teaches_through_its_cache(tmp_path: Path, stage: str, preset: str) -> None:
+    """By its line of text, to a finished checkpoint; both teachers' say shows in the loss."""
+    from models.distillation.stages import run
+
+    one = f"surrogate:{prepared() / 'teacher.pt'}"
+    other = f"surrogate:{tiny_teacher(tmp_path / 'other.pt', seed=6)}"
+    first: dict[str, float] = {}
+    for name, teacher in (("one", one), ("other", other), ("both", f"0.7 {one} + 0.3 {other}")):
+        changes = {"teacher": teacher, "stage": stage, "preset": preset, "epochs": 1}
+        assert run(tiny_recipe(tmp_path, **changes, out=str(tmp_path / name)), None).is_file()
+        _, line, *_ = (tmp_path / name / "metrics-0.csv").read_text().splitlines()
+        first[name] = float(line.split(",")[1])
+    if preset == "MOBILECLIP":
+        # The first step's student is the same: its loss is the weighted mean of the two.
+        mean = 0.7 * first["one"] + 0.3 * first["other"]
+        assert first["both"] == pytest.approx(mean, rel=1e-3)
+    elif stage == "sequential_finetune":
+        assert len(set(first.values())) == 3
+
+
+def test_student_and_teachers_are_compared_in_one_space() -> None:
+    """Two teachers that say the same in spaces turned against each other say it once."""
+    made = torch.Generator().manual_seed(3)
+    v, x = (l2_normalize(torch.randn(9, 5, generator=made)) for _ in range(2))
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=made))[0]
+    parts = (Part(5, weight=0.5), Part(5, weight=0.5))
+    image, text = (torch.cat((side, side @ turn), dim=1) for side in (v, x))
+    reducer = Reducer(parts, [image, text], 5)
+    targets, one_space = reducer(image, text), reducer.one_space(image, text)
+    torch.testing.assert_close(one_space.image @ one_space.text.T, v @ x.T, atol=1e-5, rtol=1e-5)
+    cells = {
+        CellKey("intra_ts", "fd"): CellSpec(),
+        CellKey("inter_ts", "kl"): CellSpec(),
+        CellKey("inter_ss", "kl"): CellSpec(),
+    }
+    pair = torch.arange(9)
+    found = graph_loss(
+        KnowledgeGraph(cells), one_space.image, one_space.text, targets, one_space,
+        pair_id=pair, progress=0.0,
+    )  # fmt: skip
+    # A student that is the teacher has nothing left to learn, by any cell.
+    assert found.parts.keys() == {str(key) for key in cells}
+    assert max(found.parts.values()) < 1e-5
+
+
+def test_several_live_teachers_have_no_space_to_mine_in(tmp_path: Path) -> None:
+    from models.distillation.stages import run
+
+    both = " + ".join([f"surrogate:{prepared() / 'teacher.pt'}"] * 2)
+    mean = {"teacher": both, "live": True, "preset": "MOBILECLIP", "epochs": 1}
+    assert run(tiny_recipe(tmp_path, **mean), None).is_file()
+    for preset in ("DCD_FIXED", "BASE"):
+        with pytest.raises(TeacherMissing, match="live must be false"):
+            run(tiny_recipe(tmp_path, **{**mean, "preset": preset}), None)
+
+
+def test_a_cache_of_other_weights_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same file name, another teacher in it: its old vectors are not taken for its own."""
+    from models.distillation.distributed import World
+    from models.distillation.start import open_cache
+
+    file = tiny_teacher(tmp_path / "teacher.pt", seed=5)
+    recipe = tiny_recipe(tmp_path, teacher=f"surrogate:{file}", cache=str(tmp_path / "cache"))
+    world = World(0, 1, torch.device("cpu"))
+    first = open_cache(recipe, world)
+    assert open_cache(recipe, world).teacher == first.teacher
+    tiny_teacher(file, seed=6)
+    again = open_cache(recipe, world)
+    assert again.folder == first.folder and again.teacher != first.teacher
+    assert not torch.equal(again.all_texts(), first.all_texts())
 
 
 def test_a_wide_teacher_is_reduced_and_a_narrow_one_refused() -> None:
@@ -363,7 +479,7 @@ def test_targets_keep_their_weights() -> None:
     graph = KnowledgeGraph({CellKey("inter_ss", "kl"): CellSpec()})
     one = Targets(rows, rows.flip(0), 1.0)
     pair = torch.arange(4)
-    found = graph_loss(graph, rows, rows.roll(1, 0), [one], pair_id=pair, progress=0.0)
+    found = graph_loss(graph, rows, rows.roll(1, 0), [one], one, pair_id=pair, progress=0.0)
     m, t = rows @ rows.roll(1, 0).T, rows @ rows.flip(0).T
     wanted = (kl_rows(m, t, 0.07, 0.07).mean() + kl_rows(m.T, t.T, 0.07, 0.07).mean()) / 2
     torch.testing.assert_close(found.total, wanted)
