@@ -230,10 +230,11 @@ def normalise(pixels: NDArray[np.uint8], how: Preprocess) -> NDArray[np.float32]
     assert pixels.ndim == 4 and pixels.shape[3] == 3, pixels.shape
     scale = (1.0 / (255.0 * np.asarray(how.std))).astype(np.float32)
     shift = (np.asarray(how.mean) / np.asarray(how.std)).astype(np.float32)
-    planes = pixels.transpose(0, 3, 1, 2).astype(np.float32)
+    # Reordered while they are bytes: a fifth of what reordering floats costs.
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
     planes *= scale[:, None, None]
     planes -= shift[:, None, None]
-    return np.ascontiguousarray(planes)
+    return planes
 
 
 def load(source: Path | BinaryIO | bytes, how: Preprocess) -> Pixels:

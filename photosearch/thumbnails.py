@@ -23,12 +23,12 @@ class Thumbnails:
         file = self._file(content_hash)
         part = file.with_suffix(f".{os.getpid()}.part")
         with contextlib.suppress(OSError):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                part.write_bytes(picture)
+                _write(part, picture)
                 os.replace(part, file)
-            finally:
+            except BaseException:
                 part.unlink(missing_ok=True)
+                raise
 
     def find(self, content_hash: bytes) -> bytes | None:
         """The picture, if it is there; that it was wanted is noted, to the day."""
@@ -78,3 +78,12 @@ class Thumbnails:
     def _file(self, content_hash: bytes) -> Path:
         name = content_hash.hex()
         return self._folder / name[:2] / f"{name}.webp"
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Into a folder that is nearly always there: asked only where writing fails."""
+    try:
+        file.write_bytes(data)
+    except FileNotFoundError:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_bytes(data)
