@@ -231,6 +231,20 @@ def answers(port: int) -> bool:
         return everything(connection).startswith(b"HTTP/1.1 200")
 
 
+def test_an_answer_is_not_held_back_for_the_reader_to_say_it_has_the_first_part(port: int) -> None:
+    """Head and body are sent apart; with Nagle's rule the second waited 40 ms, each time."""
+    waits = []
+    with connect(port) as connection:
+        for _ in range(20):
+            begun = time.perf_counter()
+            connection.sendall(head(port))
+            got = b""
+            while b"}" not in got:
+                got += connection.recv(65536)
+            waits.append(time.perf_counter() - begun)
+    assert min(waits[5:]) < 0.030, waits
+
+
 HALF_A_BODY = (
     "POST /api/v1/login HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n"
     "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
