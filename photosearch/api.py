@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,7 @@ from photosearch.protocol import API
 
 STATIC: Final = Path(__file__).parent / "static"
 EVENT_SECONDS: Final = 0.3  # between looks for something to tell an event stream
+STATUS_SHARE: Final = 30.0  # times what counting took: in a large library it is done less often
 HEARTBEAT_SECONDS: Final = 15.0
 MAX_STREAMS: Final = 32
 LOGIN: Final = TypeAdapter(protocol.LoginRequest)
@@ -126,15 +128,18 @@ async def events(request: Request) -> Response:
         seen, quiet = -1, 0.0
         try:
             while not daemon.stopping.is_set():
+                pause = EVENT_SECONDS
                 if daemon.version != seen:
                     seen, quiet = daemon.version, 0.0
+                    began = time.perf_counter()
                     message = await run_in_threadpool(daemon.status)
+                    pause = max(pause, STATUS_SHARE * (time.perf_counter() - began))
                     yield b"event: status\ndata: " + as_json(STATUS, message) + b"\n\n"
                 elif quiet >= HEARTBEAT_SECONDS:
                     quiet = 0.0
                     yield b": still here\n\n"
-                await asyncio.sleep(EVENT_SECONDS)
-                quiet += EVENT_SECONDS
+                await asyncio.sleep(pause)
+                quiet += pause
         finally:
             streams.discard(mark)
 

@@ -222,14 +222,14 @@ class Daemon:
         return True
 
     def status(self) -> protocol.StatusReply:
+        # What a search answers from now; the index follows a commit a moment later.
+        searchable = len(self.library.index)
         return replace(
-            library_status(self.library.reader, self.home, self.bundle),
+            library_status(self.library.reader, self.home, self.bundle, searchable=searchable),
             running=True,
             pid=os.getpid(),
             queue=len(self.indexer.hints),
             indexing=self.indexer.indexing(),
-            # What a search answers from now; the index follows a commit a moment later.
-            searchable=len(self.library.index),
             index=self.library.index.kind,
             thumbnail_bytes=self._measured_thumbnails(),
             moving=self.bundles.moving(),

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,10 @@ def serve(
         log_to_file(place.log)
         bundle = plan.now
         encoder = open_encoder(bundle, threads=settings.threads, runtime=settings.runtime)
+        # The first key press must not pay for loading; the library is read meanwhile.
+        warming = ThreadPoolExecutor(1, thread_name_prefix="warming")
+        warm = warming.submit(encoder.texts, ["warm"])
+        warming.shutdown(wait=False)
         library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
         daemon = Daemon(
             place, settings, bundle, encoder, library, bundle_folders=tuple(bundle_folders)
@@ -66,7 +71,7 @@ def serve(
                 library.add_root(folder)
             if not library.roots():
                 raise UsageError("no library yet. Name a folder of photos: --library DIR")
-            encoder.texts(["warm"])  # the first key press must not pay for loading
+            warm.result()
             memory.give_back()
             listener = listen(port)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

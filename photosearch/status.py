@@ -11,10 +11,12 @@ IDLE = protocol.IndexingMessage("idle", 0, 0, 0.0, None)
 
 
 def library_status(
-    reader: LibraryReader | None, place: Home, bundle: Bundle
+    reader: LibraryReader | None, place: Home, bundle: Bundle, *, searchable: int | None = None
 ) -> protocol.StatusReply:
-    """The status of a home nobody serves; a daemon replaces what it knows better."""
-    counts = reader.counts(bundle.space) if reader else None
+    """The status of a home nobody serves; a daemon knows how many photos its index holds, and
+    replaces what it knows better."""
+    space = bundle.space if searchable is None else None
+    counts = reader.counts(space) if reader else None
     roots = reader.roots() if reader else []
     return protocol.StatusReply(
         running=False,
@@ -24,7 +26,7 @@ def library_status(
             protocol.LibraryMessage(root.path, root.offline, root.root_id) for root in roots
         ],
         photos=counts.photos if counts else 0,
-        searchable=counts.embedded if counts else 0,
+        searchable=searchable if searchable is not None else counts.embedded if counts else 0,
         locations=counts.locations if counts else 0,
         failed=counts.rejected if counts else 0,
         queue=0,

@@ -132,9 +132,11 @@ class LibraryReader:
         with self.reading() as db, snapshot(db):
             return photos.rejected(db)
 
-    def counts(self, space: str) -> Counts:
+    def counts(self, space: str | None) -> Counts:
+        """How much there is. Without a space, photos with a vector are not counted: that costs
+        as much again three times."""
         with self.reading() as db, snapshot(db):
-            found = embeddings.space(db, space)
+            found = embeddings.space(db, space) if space is not None else None
             return photos.counts(db, found[0] if found else None)
 
     def other_spaces(self, space: str) -> list[str]:
