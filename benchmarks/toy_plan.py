@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Cells = dict[str, dict[str, Any]]
 
 SEEDS = (1, 2, 3)
-GRID_SEEDS = (1, 2, 3, 4, 5)
+GRID_SEEDS = (1, 2, 3)
 WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 COARSE = (0.1, 1.0, 10.0)
 TAUS = (0.07, 0.3)

@@ -24,9 +24,9 @@ from models.distillation.recipe import DistillRecipe
 from models.distillation.similarity import l2_normalize
 from models.distillation.targets import Reducer, needs_one_space
 from models.distillation.teachers import Teacher, open_teacher
+from models.fresh import make_student
 from models.recipes import Recipe
 from models.students import DualEncoder
-from models.train import make_student
 from photosearch.preprocess import normalise
 from photosearch.tokenizer import WordPieceTokenizer
 

@@ -16,9 +16,10 @@ from models.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
+from models.heads import schedule  # noqa: E402
 from models.recipes import Recipe, load_recipe, override  # noqa: E402
 from models.teachers import SyntheticFeatures, class_names  # noqa: E402
-from models.train import main, schedule, train  # noqa: E402
+from models.train import main, train  # noqa: E402
 from photosearch.errors import UsageError  # noqa: E402
 from tests.models.samples import captioned_shard  # noqa: E402
 

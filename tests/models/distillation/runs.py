@@ -16,8 +16,8 @@ import torch
 
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.distillation.recipe import DistillRecipe
+from models.fresh import make_student
 from models.recipes import Recipe
-from models.train import make_student
 from tests.models.samples import captioned_shard
 
 SIDE = 32
