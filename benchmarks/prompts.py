@@ -100,6 +100,8 @@ def _members(tar: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 yield images.pop(stem), json.load(file)
             else:
                 images[stem] = file.read()
+    for image in images.values():  # of a set that says nothing of its photos
+        yield image, {}
 
 
 Embed = Callable[[Sequence[str]], Matrix]

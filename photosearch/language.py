@@ -48,6 +48,7 @@ class Language:
     year_suffixes: tuple[str, ...] = ()  # "2019年"
     year_first: bool = False  # "2019年7月14日", "去年夏天"
     joined: bool = False  # no white space between words
+    small: frozenset[str] = frozenset()  # words that no photo is looked for by alone: of, the
 
 
 _MONTHS: Final = (
@@ -57,6 +58,11 @@ _MONTHS: Final = (
 _WEEKDAYS: Final = (
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 )  # fmt: skip
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
 
 ENGLISH: Final = Language(
     months={name.lower(): number for number, name in enumerate(_MONTHS, 1)},
@@ -104,6 +110,13 @@ ENGLISH: Final = Language(
     sorts={"date": "date"},
     month_names=_MONTHS,
     weekday_names=_WEEKDAYS,
+    small=_set(
+        "a all an and any are as at but by for from get had has have her here his i in into is it"
+        " its just me my near no not of off on one or our out over she some than that the their"
+        " them then there these they this those through to two under up very was we were what when"
+        " where which while who with without you your"
+        " image images photo photograph photographs photos pic pics picture pictures shot"
+    ),
 )  # fmt: skip
 
 _HAN_DIGITS: Final = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二")
@@ -185,6 +198,7 @@ CHINESE: Final = replace(
         "横图": "landscape",
     },
     sorts={**ENGLISH.sorts, "日期": "date", "时间": "date"},
+    small=ENGLISH.small | {"照片", "图片", "相片"},
     year_first=True,
     joined=True,
 )

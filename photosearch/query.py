@@ -26,11 +26,13 @@ from photosearch.dates import (
     find_joined,
     looks_like_a_date,
 )
-from photosearch.language import Language, language_of
+from photosearch.language import ENGLISH, Language, language_of
 from photosearch.values import conditions_of, find_distance_km, find_place
+from photosearch.wording import MIN_LETTERS, folded, is_han, parts
 
 MAX_QUERY_CHARS: Final = 1000
 MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
+MAX_WRITTEN_WORDS: Final = 12  # looked for in what is written; each costs a few look-ups
 MAX_ID: Final = (1 << 63) - 1
 SAYS: Final[tuple[tuple[Part, str], ...]] = (
     ("caption", "caption"),
@@ -42,6 +44,7 @@ SAYS: Final[tuple[tuple[Part, str], ...]] = (
 _PIECE: Final = re.compile(
     r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+)[:：])?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
 )
+_PUNCTUATION: Final = ".,;:!?'()[]{}<>*/\\|-_+=&%$#@~`，。；：！？、（）《》【】…"
 _PICTURE_FILE: Final = re.compile(
     r".+\.(?:jpe?g|png|hei[cf]|webp|avif|gif|tiff?|bmp)", re.IGNORECASE
 )
@@ -67,6 +70,8 @@ class Query:
     like_path: str | None = None  # or like this file, its path as it was given
     less: tuple[str, ...] = ()  # meanings to keep away from
     names: tuple[str, ...] = ()  # of the words, those that look like file names
+    # Of the others, those that may be written on a photo as well; of `text` and its language.
+    words: tuple[str, ...] = field(default=(), compare=False)
     groups: tuple[Group, ...] = ()  # each must hold
     by_date: bool = False
     notes: tuple[str, ...] = ()  # what the user should know about how this was understood
@@ -243,6 +248,7 @@ class _Draft:
             like_path=self._like_path,
             less=tuple(self._less),
             names=tuple(self._names),
+            words=_words_of(self._words, self._names, self._language),
             groups=tuple(
                 Group(tuple(options), negative) for (_, negative), options in self._options.items()
             ),
@@ -458,6 +464,21 @@ class _Draft:
             return False
         self._filters += count
         return True
+
+
+def _words_of(words: Sequence[str], names: Sequence[str], language: Language) -> tuple[str, ...]:
+    """Each word once that is worth looking for in what is written: neither small nor a name."""
+    found: dict[str, None] = {}
+    for word in " ".join(word for word in words if word not in names).split():
+        pieces = [word]
+        if language.joined and is_han(word):
+            pieces = re.split("|".join(map(re.escape, language.of - ENGLISH.of)), word)
+        for piece in pieces:
+            bare = folded(piece.strip(_PUNCTUATION))
+            enough = 2 if is_han(bare) else MIN_LETTERS
+            if len(bare) >= enough and bare not in language.small and parts(bare):
+                found.setdefault(bare)
+    return tuple(found)[:MAX_WRITTEN_WORDS]
 
 
 def _is_file_name(word: str) -> bool:

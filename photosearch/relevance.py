@@ -28,6 +28,7 @@ class Cut:
 
     present: float  # the best photo must reach it, else the query has no answer here
     shown: float  # if it does, photos from here on are relevant
+    nat: float = 0.0  # by how much both fall when e times fewer photos could answer
 
     def of(self, best: float) -> float:
         """The score from which photos are relevant, where the best one has this score."""
@@ -44,4 +45,5 @@ def cut(vector: Vector, background: Background, *, photos: int, image: bool = Fa
         return level + spread * (tail.start + tail.slope * math.log(max(1.0, among)))
 
     strangers = min(max(photos * STRANGER_SHARE, 1.0), MAX_STRANGERS)
-    return Cut(present=height(photos), shown=height(photos / strangers))
+    nat = spread * tail.slope
+    return Cut(present=height(photos), shown=height(photos / strangers), nat=nat)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photosearch.bundle import Background
 from photosearch.conditions import Condition, Group, NameHas
 from photosearch.encoder import Encoder
+from photosearch.fusion import NO_EVIDENCE, Evidence, evidence
+from photosearch.index.exact import best
 from photosearch.index.neighbours import Index
 from photosearch.library import LibraryReader
 from photosearch.query import Query
+from photosearch.ranking import Aim, Ranking, Scored, levels
+from photosearch.reasons import meant, reason, written_in_paths
 from photosearch.relevance import cut
-from photosearch.store.photos import Place
 from photosearch.types import Hit, Ids, Vector
 
 MAX_RESULTS: Final = 1000  # in one answer
@@ -26,9 +29,8 @@ MAX_OFFSET: Final = 100_000
 SPARE: Final = 16  # asked for beyond the page, against photos deleted since
 LESS_WEIGHT: Final = 1.5  # of `-word`; measured in docs/experiments-query.md
 CLEAR_COSINE: Final = 0.5  # where a bundle without background leaves no telling
+PLAIN_NAT: Final = 0.03  # cosines that a nat is worth there: about what it is in lantern's space
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
-
-Scored = tuple[int, float]  # photo id, score
 
 
 @dataclass(frozen=True)
@@ -42,27 +44,7 @@ class Results:
     notes: tuple[str, ...] = ()  # what the user should know about how the query was understood
 
 
-@dataclass(frozen=True)
-class _Aim:
-    """What photos are scored by, and which of them."""
-
-    vector: Vector
-    allowed: Ids | None = None  # None: all
-    skip: int | None = None  # the example itself
-    image: bool = False  # a photo is, or is part of, what is looked for
-
-
-@dataclass(frozen=True)
-class _Ranking:
-    """Photos in the order to show them, before paging."""
-
-    shown: Sequence[Scored]
-    cutoff: float | None = None
-    ranked: int = 0  # of how many these are what was not cut
-    named: frozenset[int] = frozenset()  # found by their name, whatever they show
-
-
-NOTHING: Final = _Ranking(())
+NOTHING: Final = Ranking(())
 
 
 class Search:
@@ -105,6 +87,12 @@ class Search:
         ranking = self._ranking(query, like, offset + k + 1, show_all=show_all)
         if not ranking.shown and query.groups and not notes and not ranking.ranked:
             notes.append("no photo passes all the filters")
+        if not ranking.shown and ranking.aim is not None and len(query.words) == 1:
+            notes += [
+                f"{word} is written on so many photos that it tells none apart;"
+                f' "{word}" in quotation marks finds them all'
+                for word in ranking.aim.known.common
+            ]
         page = ranking.shown[offset : offset + k]
         return Results(
             hits=self._hits(
@@ -134,7 +122,7 @@ class Search:
         self, vector: Vector, *, best: float, photos: int, image: bool = False
     ) -> float | None:
         """The score from which a photo counts as relevant to this query, where `best` is the
-        best among so many photos; None: no telling. `image`: the query is a photo."""
+        best cosine among so many photos; None: no telling. `image`: the query is a photo."""
         if self._background is None:
             return None
         return cut(vector, self._background, photos=photos, image=image).of(best)
@@ -177,7 +165,7 @@ class Search:
 
     def _ranking(
         self, query: Query, like: Vector | None, wanted: int, *, show_all: bool
-    ) -> _Ranking:
+    ) -> Ranking:
         names = _name_group(query)
         named = self._reader.matching([*query.groups, names]) if names else np.empty(0, np.int64)
         if like is None and query.only_names and len(named):
@@ -185,53 +173,72 @@ class Search:
         vector = self._vector(query, like)
         if vector is None:
             return self._newest(query, query.groups, show_all=show_all)
-        aim = _Aim(
+        allowed = self._reader.matching(query.groups) if query.groups else None
+        aim = Aim(
             vector,
-            self._reader.matching(query.groups) if query.groups else None,
+            allowed,
             query.like_photo_id,
             like is not None,
+            self._evidence(query, allowed),
+            self._nat(vector, image=like is not None),
         )
         if query.by_date:
             return self._by_date(query, aim, named, show_all=show_all)
         return self._by_meaning(aim, named, wanted, show_all=show_all)
 
-    def _by_meaning(self, aim: _Aim, named: Ids, wanted: int, *, show_all: bool) -> _Ranking:
+    def _evidence(self, query: Query, allowed: Ids | None) -> Evidence:
+        if not query.words:
+            return NO_EVIDENCE
+        mentions = self._reader.mentions(query.words)
+        return evidence(mentions, len(self._index), allowed=allowed)
+
+    def _nat(self, vector: Vector, *, image: bool) -> float:
+        if self._background is None:
+            return PLAIN_NAT
+        return cut(vector, self._background, photos=len(self._index), image=image).nat
+
+    def _by_meaning(self, aim: Aim, named: Ids, wanted: int, *, show_all: bool) -> Ranking:
         """Photos found by their name, then those that show what is asked, each best first."""
-        first = (
-            self._ranked(replace(aim, allowed=named), wanted, show_all=show_all)
-            if len(named)
-            else []
-        )
+        first: list[Scored] = []
+        if len(named):
+            first, _ = self._ranked(replace(aim, allowed=named), wanted, show_all=show_all)
         ahead = frozenset(photo_id for photo_id, _ in first)
-        ranked = self._ranked(aim, wanted + len(ahead), show_all=show_all)
-        cutoff = self._cutoff_of(aim, ranked[0][1]) if ranked else None
+        ranked, top = self._ranked(aim, wanted + len(ahead), show_all=show_all)
+        cutoff = self._cutoff_of(aim, top) if ranked else None
+        kept = aim.known.whole
+        ids = np.asarray([photo_id for photo_id, _ in ranked], np.int64)
+        scores = np.asarray([score for _, score in ranked], np.float32)
+        high = aim.heights(ids, scores)[1] >= (-np.inf if cutoff is None else cutoff)
         rest = [
             (photo_id, score)
-            for photo_id, score in ranked
-            if photo_id not in ahead and (show_all or cutoff is None or score >= cutoff)
+            for (photo_id, score), relevant in zip(ranked, high.tolist(), strict=True)
+            if photo_id not in ahead and (show_all or relevant or photo_id in kept)
         ]
-        return _Ranking([*first, *rest], cutoff, len(ranked), ahead)
+        return Ranking([*first, *rest], cutoff, len(ranked), ahead | kept, aim)
 
-    def _by_date(self, query: Query, aim: _Aim, named: Ids, *, show_all: bool) -> _Ranking:
+    def _by_date(self, query: Query, aim: Aim, named: Ids, *, show_all: bool) -> Ranking:
         """What would be shown by meaning, all of it, newest first."""
         newest = self._reader.matching(query.groups, newest_first=True)
-        ids, scores = self._index.search(aim.vector, len(newest), allowed=newest)
-        cutoff = self._cutoff_of(aim, float(scores[0])) if len(scores) else None
-        ahead = frozenset(named.tolist())
-        score_of = dict(zip(ids.tolist(), scores.tolist(), strict=True))
-        shown = [
-            (photo_id, score_of[photo_id])
-            for photo_id in newest.tolist()
-            if photo_id in score_of
-            and photo_id != aim.skip
-            and (show_all or cutoff is None or photo_id in ahead or score_of[photo_id] >= cutoff)
-        ]
-        ranked = [(photo_id, 0.0) for photo_id in ids.tolist() if photo_id != aim.skip]
+        newest = newest[newest != (-1 if aim.skip is None else aim.skip)]
+        ids, cosines = self._index.exact.scores_of(newest, aim.vector)
+        if not len(ids):
+            return NOTHING
+        cutoff = self._cutoff_of(aim, float(cosines.max()))
+        ahead = frozenset(named.tolist()) | aim.known.whole
+        newest = newest[np.isin(newest, ids)]
+        scores = aim.scores(ids, cosines)[np.searchsorted(ids, newest)]
+        kept = np.ones(len(newest), bool)
+        if not show_all and cutoff is not None:
+            kept = aim.heights(newest, scores)[1] >= cutoff
+            kept |= np.isin(newest, np.fromiter(ahead, np.int64, len(ahead)))
+        shown = list(zip(newest[kept].tolist(), scores[kept].tolist(), strict=True))
+        ranked = len(newest)
         if not show_all:
-            shown, ranked = self._one_of_each(shown), self._one_of_each(ranked)
-        return _Ranking(shown, cutoff, len(ranked), ahead)
+            shown = self._one_of_each(shown)
+            ranked = len(self._one_of_each([(photo_id, 0.0) for photo_id in newest.tolist()]))
+        return Ranking(shown, cutoff, ranked, ahead, aim)
 
-    def _newest(self, query: Query, groups: Sequence[Group], *, show_all: bool) -> _Ranking:
+    def _newest(self, query: Query, groups: Sequence[Group], *, show_all: bool) -> Ranking:
         """Without a meaning to rank by: newest first, and without what clearly shows a `-word`."""
         ids = self._reader.matching(groups, newest_first=True)
         kept = np.ones(len(ids), bool)
@@ -245,9 +252,9 @@ class Search:
         ranked = [(photo_id, 0.0) for photo_id in ids.tolist()]
         if not show_all:
             shown, ranked = self._one_of_each(shown), self._one_of_each(ranked)
-        return _Ranking(shown, None, len(ranked), named)
+        return Ranking(shown, None, len(ranked), named)
 
-    def _cutoff_of(self, aim: _Aim, best: float) -> float | None:
+    def _cutoff_of(self, aim: Aim, best: float) -> float | None:
         photos = len(self._index) if aim.allowed is None else len(aim.allowed)
         return self.cutoff(aim.vector, best=best, photos=photos, image=aim.image)
 
@@ -257,22 +264,41 @@ class Search:
             return CLEAR_COSINE
         return cut(vector, self._background, photos=len(self._index)).shown
 
-    def _ranked(self, aim: _Aim, wanted: int, *, show_all: bool) -> list[Scored]:
-        """The best `wanted` photos that have a location now, one of each group."""
+    def _ranked(self, aim: Aim, wanted: int, *, show_all: bool) -> tuple[list[Scored], float]:
+        """The best `wanted` photos that have a location now, one of each group, by both what
+        they show and what is written on them; and the best cosine among them."""
         ask = wanted + SPARE
         while True:
-            ids, scores = self._index.search(aim.vector, ask, allowed=aim.allowed)
+            ids, cosines, scores, every = self._candidates(aim, ask)
             placed = self._reader.places(ids.tolist())
-            found = [
-                (photo_id, score)
-                for photo_id, score in zip(ids.tolist(), scores.tolist(), strict=True)
-                if photo_id in placed and photo_id != aim.skip
-            ]
+            here = [photo_id in placed and photo_id != aim.skip for photo_id in ids.tolist()]
+            top = float(cosines[here].max(initial=-1.0))
+            found = list(zip(ids[here].tolist(), scores[here].tolist(), strict=True))
             if not show_all:
                 found = self._one_of_each(found)
-            if len(found) >= wanted or len(ids) < ask:
-                return found[:wanted]
+            if len(found) >= wanted or every:
+                return found[:wanted], top
             ask *= 2
+
+    def _candidates(self, aim: Aim, ask: int) -> tuple[Ids, Vector, Vector, bool]:
+        """The `ask` photos with the best scores, best first, with their cosines and scores; and
+        whether these are all there are."""
+        ids, cosines = self._index.search(aim.vector, ask, allowed=aim.allowed)
+        every = len(ids) < ask
+        written = aim.known.ids
+        if not len(written):
+            return ids, cosines, cosines, every
+        # What is written only raises a score, so a photo on which nothing is written and that is
+        # among the best by both is among the best by cosine.
+        if aim.allowed is not None:
+            written = np.intersect1d(written, aim.allowed)
+        own, own_cosines = self._index.exact.scores_of(written, aim.vector)
+        others = ~np.isin(ids, own)
+        ids = np.concatenate([ids[others], own])
+        cosines = np.concatenate([cosines[others], own_cosines])
+        scores = aim.scores(ids, cosines)
+        found, found_scores = best(ids, scores, ask)
+        return found, cosines[_positions(ids, found)], found_scores, every
 
     def _one_of_each(self, ranked: Sequence[Scored]) -> list[Scored]:
         """Of photos that are shown as one, the first alone; the order stays."""
@@ -293,7 +319,7 @@ class Search:
         self,
         page: Sequence[Scored],
         offset: int,
-        ranking: _Ranking,
+        ranking: Ranking,
         query: Query,
         *,
         looked_like: bool = False,
@@ -302,19 +328,22 @@ class Search:
         ids = [photo_id for photo_id, _ in page]
         names = _name_group(query)
         groups = [*query.groups, *filter(None, (names,))]
-        placed = self._reader.places_matching(ids, groups) if groups else self._reader.places(ids)
+        known = NO_EVIDENCE if ranking.aim is None else ranking.aim.known
+        told = [*groups, *written_in_paths(known, ids)]
+        placed = self._reader.places_matching(ids, told) if told else self._reader.places(ids)
         met = self._met(groups, ids)
         sizes = {} if show_all else self._reader.group_sizes(ids)
+        standing = levels(ranking, page)
         hits: list[Hit] = []
         for number, (photo_id, score) in enumerate(page):
             place = placed.get(photo_id)
             if place is None:
                 continue  # deleted since it was ranked
-            relevant = ranking.cutoff is None or score >= ranking.cutoff
             named = photo_id in ranking.named
-            by_meaning = not named or (relevant and ranking.cutoff is not None)
-            why = _meant(query, relevant, by_meaning=by_meaning, looked_like=looked_like)
-            why += [_reason(condition, place) for condition in met.get(photo_id, ())]
+            level = standing[number]
+            why = meant(query, level, named, known.unwritten(photo_id), looked_like=looked_like)
+            why += known.reasons(photo_id)
+            why += [reason(condition, place) for condition in met.get(photo_id, ())]
             hits.append(
                 Hit(
                     rank=offset + number + 1,
@@ -323,7 +352,7 @@ class Search:
                     photo_id=photo_id,
                     taken=place.photo.taken,
                     why=tuple(dict.fromkeys([*why, *query.notes])),
-                    relevant=relevant or named,
+                    relevant=named or level != "below",
                     offline=place.offline,
                     width_px=place.photo.width_px,
                     height_px=place.photo.height_px,
@@ -388,24 +417,8 @@ def _name_group(query: Query) -> Group | None:
     return Group(tuple(NameHas(name, "") for name in query.names)) if query.names else None
 
 
-def _meant(query: Query, relevant: bool, *, by_meaning: bool, looked_like: bool) -> list[str]:
-    """In words, what the photo shows of what was asked."""
-    reasons: list[str] = []
-    if query.text and by_meaning:
-        reasons.append(f"{'shows' if relevant else 'resembles only faintly:'} {query.text}")
-    if looked_like:
-        reasons.append("looks like the chosen photo")
-    return reasons
-
-
-def _reason(condition: Condition, place: Place) -> str:
-    """In words, that the photo meets a condition."""
-    if not isinstance(condition, NameHas) or condition.label:
-        return condition.label
-    name = place.path.replace("\\", "/").rsplit("/", 1)[-1]
-    where = "file name" if _folded(condition.text) in _folded(name) else "folder"
-    return f"{where} has {condition.text}"
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+def _positions(ids: Ids, wanted: Ids) -> NDArray[np.int64]:
+    """Where each of the wanted ids stands among `ids`."""
+    order = np.argsort(ids, kind="stable")
+    found: NDArray[np.int64] = order[np.searchsorted(ids, wanted, sorter=order)]
+    return found

@@ -26,6 +26,7 @@ from photosearch.store.connection import (
     snapshot,
 )
 from photosearch.store.facts import Told
+from photosearch.store.mentions import Mentions, mentions
 from photosearch.store.photos import Counts, Place
 from photosearch.store.vocabulary import Vocabulary, vocabulary
 from photosearch.types import Ids, Location, Matrix, Photo, Root
@@ -89,6 +90,11 @@ class LibraryReader:
     def meeting(self, condition: Condition, photo_ids: Sequence[int]) -> set[int]:
         with self.reading() as db, snapshot(db):
             return filters.meeting(db, condition, photo_ids)
+
+    def mentions(self, words: Sequence[str]) -> list[Mentions]:
+        """For each word the photos that it is written on."""
+        with self.reading() as db, snapshot(db):
+            return mentions(db, words)
 
     def places_matching(
         self, photo_ids: Sequence[int], groups: Sequence[Group]

@@ -1,0 +1,68 @@
+"""What photos are ranked by, and a ranking: the nouns of search.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from photosearch.fusion import NO_EVIDENCE, Evidence
+from photosearch.types import Ids, Vector
+
+Scored = tuple[int, float]  # photo id, score
+# Above the cut-off by what it shows; with what is written; by neither; or nobody can say.
+Level = Literal["shown", "written", "below", "no telling"]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What photos are scored by, and which of them."""
+
+    vector: Vector
+    allowed: Ids | None = None  # None: all
+    skip: int | None = None  # the example itself
+    image: bool = False  # a photo is, or is part of, what is looked for
+    known: Evidence = NO_EVIDENCE  # what is written on photos
+    nat: float = 0.0  # cosines that a nat of it is worth
+
+    def scores(self, ids: Ids, cosines: Vector) -> Vector:
+        """What photos are put in order by."""
+        if not len(self.known.ids):
+            return cosines
+        found: Vector = cosines + np.float32(self.nat) * self.known.of(ids)[0]
+        return found
+
+    def heights(self, ids: Ids, scores: Vector) -> tuple[Vector, Vector]:
+        """From scores the cosines, and what is compared with the cut-off."""
+        if not len(self.known.ids):
+            return scores, scores
+        order, cut_nats = self.known.of(ids)
+        cosines: Vector = scores - np.float32(self.nat) * order
+        heights: Vector = cosines + np.float32(self.nat) * cut_nats
+        return cosines, heights
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Photos in the order to show them, before paging."""
+
+    shown: Sequence[Scored]
+    cutoff: float | None = None
+    ranked: int = 0  # of how many these are what was not cut
+    named: frozenset[int] = frozenset()  # found by what is written, whatever they show
+    aim: Aim | None = None
+
+
+def levels(ranking: Ranking, page: Sequence[Scored]) -> list[Level]:
+    """Where each photo stands to the cut-off."""
+    if ranking.cutoff is None or ranking.aim is None:
+        return ["no telling"] * len(page)
+    ids = np.asarray([photo_id for photo_id, _ in page], np.int64)
+    scores = np.asarray([score for _, score in page], np.float32)
+    cosines, heights = ranking.aim.heights(ids, scores)
+    return [
+        "shown" if cosine >= ranking.cutoff else "written" if height >= ranking.cutoff else "below"
+        for cosine, height in zip(cosines.tolist(), heights.tolist(), strict=True)
+    ]

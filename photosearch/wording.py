@@ -1,0 +1,75 @@
+"""Words, and whether one stands in a text. Pure.
+
+A word of a query is looked for in what is written of a photo as a word, not as letters:
+"cat" stands in `Cat_2019.jpg`, in `myCat.jpg` and in "two cats", and not in `vacation`.
+Chinese is written without spaces between words, so there any run of letters will do.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+MIN_LETTERS: Final = 3  # of a word that is looked for: the index of text knows threes
+
+_CAMEL: Final = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
+_PART: Final = re.compile(r"[^\W\d_]+|\d+")
+_HAN: Final = re.compile("[\u3400-\u9fff]")
+
+
+def is_han(text: str) -> bool:
+    """Whether it is of the script that puts no spaces between words."""
+    return _HAN.search(text) is not None
+
+
+def folded(text: str) -> str:
+    """Composed, and in one case."""
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def parts(text: str) -> list[str]:
+    """The runs of letters and the runs of digits, folded; aWordAt everyCapital is its own."""
+    return _PART.findall(folded(_CAMEL.sub(" ", unicodedata.normalize("NFC", text))))
+
+
+@lru_cache(maxsize=256)
+def forms(word: str) -> tuple[str, ...]:
+    """The word in one and in many, folded, the shortest first: dogs -> dog, dogs."""
+    word = folded(word)
+    found = {word}
+    if word.isascii() and word.isalpha() and len(word) >= MIN_LETTERS:
+        for end in ("ches", "shes", "xes", "sses", "zes", "oes"):
+            if word.endswith(end):
+                found.add(word[:-2])
+        if word.endswith("s") and not word.endswith("ss") and len(word) > MIN_LETTERS:
+            found.add(word[:-1])
+        for one in tuple(found):
+            if not one.endswith("s"):
+                found.add(one + "s")
+            if one.endswith(("ch", "sh", "x", "ss", "z", "o")):
+                found.add(one + "es")
+    return tuple(sorted(found, key=lambda form: (len(form), form)))
+
+
+def stems(word: str) -> tuple[str, ...]:
+    """The forms that hold no other: who has none of their letters does not have the word."""
+    known = forms(word)
+    return tuple(form for form in known if not any(o in form for o in known if o != form))
+
+
+def stands_in(word: str, text: str) -> bool:
+    """Whether the word, in one or in many, stands in the text."""
+    if is_han(word):
+        return folded(word) in folded(text)
+    text_parts = parts(text)
+    for form in forms(word):
+        wanted = _PART.findall(form)
+        if not wanted:
+            continue
+        first, length = wanted[0], len(wanted)
+        for start, part in enumerate(text_parts):
+            if part == first and text_parts[start : start + length] == wanted:
+                return True
+    return False
