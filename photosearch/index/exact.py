@@ -8,14 +8,15 @@ have none yet; a library without cells is all tail.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photosearch.index.signs import Asked, Signs, Words, sketch
 from photosearch.types import Ids, Matrix, Vector
+
+Numbers = NDArray[np.int64]
 
 FIRST_CAPACITY: Final = 1024
 # Rows are found by a table as long as the largest id. Ids are handed out in order and never
@@ -35,6 +36,7 @@ class ExactIndex:
     True between calls: block b owns rows starts[b]..starts[b + 1] - 1, the tail those from
     starts[-1] on. In each, used rows come first; the others are zero and nobody's. Ids are
     distinct and in 0..MAX_ID; `_row_at[_ids[row]] == row + 1`, and 0 for every other id.
+    A row in a block has the signs that it was put there with, any other has none.
     Any thread may call; who needs several calls to agree holds `lock` meanwhile.
     """
 
@@ -42,26 +44,37 @@ class ExactIndex:
         assert vectors.ndim == 2 and len(ids) == len(vectors), (ids.shape, vectors.shape)
         self.dim = vectors.shape[1]
         self.lock = threading.RLock()
-        self._starts = [0]
-        self._used: list[int] = []  # rows of each block but the tail
+        self._starts: Numbers = np.zeros(1, np.int64)
+        self._used: Numbers = np.zeros(0, np.int64)  # rows of each block but the tail
+        self._changed: NDArray[np.bool_] = np.zeros(0, np.bool_)  # blocks, since `take_changed`
+        self._signs = Signs(self.dim, 0)
         self._count = self._end = len(ids)
         self._ids = np.array(ids, dtype=np.int64)
-        self._rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._rows = np.array(vectors, dtype=np.float32, order="C")  # ours to change
         self._row_at = _table(self._ids, np.arange(self._count))
 
     @classmethod
     def reserve(
-        cls, dim: int, ids: Ids, blocks: NDArray[np.int64], *, block_count: int, count: int
+        cls,
+        dim: int,
+        ids: Ids,
+        blocks: Numbers,
+        signs: tuple[Words, Vector] | None = None,
+        *,
+        block_count: int,
+        count: int,
     ) -> ExactIndex:
-        """An empty index with room for `count` photos, of which these will go to these blocks;
-        `fill` it, then `settle` it."""
+        """An empty index with room for `count` photos, of which these will go to these blocks,
+        with these signs; `fill` it, then `settle` it."""
         index = cls(np.empty(0, np.int64), np.empty((0, dim), np.float32))
         rows = index._lay_out(blocks, block_count)
         index._row_at = _table(ids, rows)
-        most = index._starts[-1] + max(0, count - len(ids))
+        if signs is not None:
+            index._signs.put(rows, *signs)
+        most = int(index._starts[-1]) + max(0, count - len(ids))
         index._ids = np.full(most, NOBODY, np.int64)
         index._rows = np.zeros((most, dim), np.float32)
-        index._end = index._starts[-1]
+        index._end = int(index._starts[-1])
         return index
 
     def fill(self, ids: Ids, vectors: Matrix) -> None:
@@ -106,7 +119,7 @@ class ExactIndex:
 
     @property
     def tail_count(self) -> int:
-        return self._end - self._starts[-1]
+        return self._end - int(self._starts[-1])
 
     def _row(self, photo_id: int) -> int:
         """The row of a photo; -1 where it is not here."""
@@ -137,9 +150,12 @@ class ExactIndex:
                 self._end -= 1
                 last = self._end
             else:
-                block = bisect_right(self._starts, row) - 1
+                block = int(np.searchsorted(self._starts, row, "right")) - 1
                 self._used[block] -= 1
-                last = self._starts[block] + self._used[block]
+                self._changed[block] = True
+                last = int(self._starts[block] + self._used[block])
+                self._signs.move(last, row)
+                self._signs.clear(last)
             self._row_at[photo_id] = 0
             if row != last:
                 self._put(row, int(self._ids[last]), self._rows[last])
@@ -148,18 +164,20 @@ class ExactIndex:
             self._count -= 1
             return True
 
-    def move(self, photo_id: int, block: int) -> bool:
-        """Take a photo out of the tail into a block; False where that is full, or it is not
-        in the tail any more."""
+    def move(self, photo_id: int, block: int, middle: Vector) -> bool:
+        """Take a photo out of the tail into a block, with its signs as seen from this middle;
+        False where that is full, or it is not in the tail any more."""
         with self.lock:
             row = self._row(photo_id)
-            place = self._starts[block] + self._used[block]
+            place = int(self._starts[block] + self._used[block])
             if row < self._starts[-1] or place == self._starts[block + 1]:
                 return False
             vector = self._rows[row].copy()
             self.remove(photo_id)
             self._put(place, photo_id, vector)
+            self._signs.put(slice(place, place + 1), *sketch(vector[None, :], middle))
             self._used[block] += 1
+            self._changed[block] = True
             self._count += 1
             return True
 
@@ -176,62 +194,17 @@ class ExactIndex:
                 scores[self._ids[: self._end] == NOBODY] = -np.inf
             return best(self._ids[: self._end], scores, min(k, self._count))
 
-    def scan(self, blocks: Sequence[int], query: Vector, *, tail: bool) -> tuple[Ids, Vector]:
-        """Row numbers and cosines of all photos in these blocks, and in the tail where asked."""
-        starts = [self._starts[block] for block in blocks]
-        ends = [start + self._used[block] for start, block in zip(starts, blocks, strict=True)]
-        if tail and self.tail_count:
-            starts.append(self._starts[-1])
-            ends.append(self._end)
-        if not starts:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        rows = self._rows
-        scores = np.concatenate(
-            [rows[start:end].dot(query) for start, end in zip(starts, ends, strict=True)]
-        )
-        lengths = np.subtract(ends, starts)
-        numbers = np.arange(len(scores)) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
-        return numbers, scores
-
-    def ids_at(self, rows: NDArray[np.int64]) -> Ids:
+    def ids_at(self, rows: Numbers) -> Ids:
         found: Ids = self._ids[rows]
         return found
 
-    def scores_of(self, photo_ids: Ids, query: Vector) -> tuple[Ids, Vector]:
-        """Exact cosines of those of these photos that are here, each once, in id order.
-
-        Costs one pass over their rows, and never more than one over all of them.
-        """
-        wanted = in_order(photo_ids)
-        with self.lock:
-            wanted, rows = self.rows_at(wanted)
-            return wanted, self._dot(rows, query)
-
-    def rows_at(self, photo_ids: Ids) -> tuple[Ids, NDArray[np.int32]]:
-        """Those of these ids, given in order, that are here, and their row numbers."""
-        table = self._row_at
-        if len(photo_ids) and not 0 <= photo_ids[0] <= photo_ids[-1] < len(table):
-            start, end = np.searchsorted(photo_ids, (0, len(table)))
-            photo_ids = photo_ids[start:end]
-        rows = table[photo_ids]
-        if not rows.all():
-            photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]
-        return photo_ids, rows - 1
-
-    def marked(self, photo_ids: Ids) -> NDArray[np.bool_]:
-        """For every row, whether it is one of these photos', whose ids are given in order."""
-        with self.lock:
-            marks = np.zeros(self._end, np.bool_)
-            marks[self.rows_at(photo_ids)[1]] = True
-            return marks
-
-    def _dot(self, rows: NDArray[np.int32], query: Vector) -> Vector:
-        """Cosines of these rows; the lock is held."""
+    def dot(self, rows: Numbers | NDArray[np.int32], query: Vector) -> Vector:
+        """Cosines of these rows; the caller holds the lock."""
         if len(rows) >= PASS_SHARE * self._count:
             everything: Vector = self._rows[: self._end] @ query
             return everything[rows]
         if len(rows) <= GATHER_ROWS:
-            few: Vector = self._rows[rows] @ query
+            few: Vector = self._rows.take(rows, axis=0) @ query
             return few
         scores = np.empty(len(rows), np.float32)
         part = np.empty((GATHER_ROWS, self.dim), np.float32)
@@ -242,6 +215,34 @@ class ExactIndex:
             np.take(self._rows, rows[start:end], axis=0, out=some, mode="clip")
             np.dot(some, query, out=scores[start:end])
         return scores
+
+    def scores_of(self, photo_ids: Ids, query: Vector) -> tuple[Ids, Vector]:
+        """Exact cosines of those of these photos that are here, each once, in id order.
+
+        Costs one pass over their rows, and never more than one over all of them.
+        """
+        with self.lock:
+            wanted, rows = self.rows_at(in_order(photo_ids))
+            return wanted, self.dot(rows, query)
+
+    def rows_at(self, photo_ids: Ids) -> tuple[Ids, NDArray[np.int32]]:
+        """Those of these ids, given in order, that are here, and their row numbers."""
+        table = self._row_at
+        if len(photo_ids) and not 0 <= photo_ids[0] <= photo_ids[-1] < len(table):
+            start, end = np.searchsorted(photo_ids, (0, len(table)))
+            photo_ids = photo_ids[start:end]
+        rows = table.take(photo_ids)
+        if not rows.all():
+            photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]
+        rows -= 1
+        return photo_ids, rows
+
+    def marked(self, photo_ids: Ids) -> NDArray[np.bool_]:
+        """For every row, whether it is one of these photos', whose ids are given in order."""
+        with self.lock:
+            marks = np.zeros(self._end, np.bool_)
+            marks[self.rows_at(photo_ids)[1]] = True
+            return marks
 
     def all_scores(self, query: Vector) -> Vector:
         """Cosines with every photo, in no particular order."""
@@ -287,19 +288,24 @@ class ExactIndex:
 
     # --- blocks -----------------------------------------------------------------------------
 
-    def arrange(self, ids: Ids, blocks: NDArray[np.int64], block_count: int) -> None:
-        """Lay the rows out anew, these photos in these blocks and all others in the tail.
-        Needs room for the rows twice while it runs."""
+    def arrange(
+        self, ids: Ids, blocks: Numbers, block_count: int, signs: tuple[Words, Vector]
+    ) -> None:
+        """Lay the rows out anew, these photos in these blocks with these signs, and all others
+        in the tail. Needs room for the rows twice while it runs."""
         with self.lock:
             known = self.contains(ids)
             old, old_ids = self._rows, self.ids()
             old_rows = self._row_at[old_ids] - 1
+            gone = blocks[~known]
             ids, blocks = ids[known], blocks[known]
             rows = self._lay_out(blocks, block_count)
+            self._signs.put(rows, signs[0][known], signs[1][known])
+            self._changed[gone] = True  # they were counted in
             self._row_at[old_ids] = 0
             self._row_at[ids] = rows + 1
             others = old_ids[self._row_at[old_ids] == 0]
-            end = self._starts[-1] + len(others)
+            end = int(self._starts[-1]) + len(others)
             self._row_at[others] = np.arange(self._starts[-1], end) + 1
             new_rows = self._row_at[old_ids] - 1
             self._ids = np.full(end, NOBODY, np.int64)
@@ -310,27 +316,66 @@ class ExactIndex:
                 self._rows[new_rows[part]] = old[old_rows[part]]
             self._end = end
 
-    def _lay_out(self, blocks: NDArray[np.int64], block_count: int) -> NDArray[np.int64]:
+    def _lay_out(self, blocks: Numbers, block_count: int) -> Numbers:
         """Set the blocks' bounds for photos in these; returns the row of each."""
         counts = np.bincount(blocks, minlength=block_count)
         # Room for one in sixteen more, so that photos that come later join their like.
         ends = np.cumsum(counts + counts // 16 + 1)
-        self._starts = [0, *ends.tolist()]
-        self._used = counts.tolist()
+        self._starts = np.concatenate([[0], ends])
+        self._used = counts
+        self._changed = np.zeros(block_count, np.bool_)
+        self._signs = Signs(self.dim, int(self._starts[-1]))
         order = np.argsort(blocks, kind="stable")
-        first = np.asarray(self._starts[:-1]) - np.cumsum(counts) + counts
+        first = self._starts[:-1] - np.cumsum(counts) + counts
         rows = np.empty(len(blocks), np.int64)
         rows[order] = np.arange(len(blocks)) + np.repeat(first, counts)
         return rows
 
-    def block_sums(self) -> tuple[Matrix, NDArray[np.int64]]:
-        """The sum of each block's rows (B, D), and how many they are."""
+    def rows_in(self, blocks: Numbers) -> tuple[Numbers, Numbers]:
+        """The rows in these blocks, and how many each has; the caller holds the lock."""
+        lengths = self._used[blocks]
+        ends = np.cumsum(lengths)
+        offsets = self._starts[blocks] - ends + lengths
+        rows = np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets, lengths)
+        return rows, lengths
+
+    def tail(self, query: Vector) -> tuple[Numbers, Vector]:
+        """The tail's rows and their cosines; the caller holds the lock."""
+        start = int(self._starts[-1])
+        return np.arange(start, self._end), self._rows[start : self._end] @ query
+
+    def estimate(self, rows: Numbers, asked: Asked) -> tuple[Vector, Vector]:
+        """`Signs.estimate` of rows in blocks; the caller holds the lock."""
+        return self._signs.estimate(rows, asked)
+
+    def take_changed(self) -> Numbers:
+        """Blocks that gained or lost a row since this was last asked."""
         with self.lock:
-            sums = np.zeros((len(self._used), self.dim), np.float32)
-            for block, used in enumerate(self._used):
-                start = self._starts[block]
-                self._rows[start : start + used].sum(axis=0, out=sums[block])
-            return sums, np.asarray(self._used, np.int64)
+            changed = np.flatnonzero(self._changed)
+            self._changed[:] = False
+            return changed
+
+    def block(self, number: int) -> Matrix:
+        """The rows of a block, not copied; the caller holds the lock."""
+        start = self._starts[number]
+        return self._rows[start : start + self._used[number]]
+
+    def sign(self, number: int, middle: Vector) -> None:
+        """Give a block's rows the signs that they have as seen from this middle."""
+        with self.lock:
+            rows = self.block(number)
+            start = int(self._starts[number])
+            self._signs.put(slice(start, start + len(rows)), *sketch(rows, middle))
+
+    def counts(self) -> Numbers:
+        """Rows in each block."""
+        return self._used.copy()
+
+    def signs_of_rows(self) -> tuple[Words, Vector]:
+        """Signs of the photos that are in a block, in the order of `blocks_of_rows`."""
+        with self.lock:
+            used = np.flatnonzero(self._ids[: self._starts[-1]] != NOBODY)
+            return self._signs.bits[used], self._signs.sizes[used]
 
     def blocks_of_rows(self) -> tuple[Ids, NDArray[np.int64]]:
         """Photos that are in a block, and which."""
@@ -343,7 +388,7 @@ class ExactIndex:
     def check(self) -> None:
         """Raise AssertionError naming the first broken invariant."""
         with self.lock:
-            starts = np.asarray(self._starts)
+            starts = self._starts
             counts = np.asarray([*self._used, self._end - self._starts[-1]])
             room = np.diff([*self._starts, len(self._ids)])
             assert ((counts >= 0) & (counts <= room)).all(), "a block is fuller than it can be"
@@ -358,6 +403,9 @@ class ExactIndex:
             unused[used] = False
             assert (self._ids[unused] == NOBODY).all(), "an unused row has an id"
             assert not self._rows[unused].any(), "a forgotten vector is still in memory"
+            unsigned = unused[: self._starts[-1]]
+            assert not self._signs.bits[unsigned].any(), "a forgotten photo's signs are left"
+            assert not self._signs.sizes[unsigned].any(), "a forgotten photo's size is left"
 
     def _reach(self, photo_id: int) -> None:
         if photo_id >= len(self._row_at):
@@ -374,7 +422,7 @@ class ExactIndex:
         self._ids, self._rows = ids, rows
 
 
-def _table(ids: Ids, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+def _table(ids: Ids, rows: Numbers) -> NDArray[np.int32]:
     """Row + 1 by photo id."""
     top = int(ids.max(initial=-1))
     assert int(ids.min(initial=0)) >= 0 and top <= MAX_ID, "a photo id is out of range"

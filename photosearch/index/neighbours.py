@@ -264,7 +264,7 @@ class Index:
         for start in range(0, len(waiting), BUILD_STEP):
             ids, rows = self.exact.rows_of(waiting[start : start + BUILD_STEP])
             for photo_id, cell in zip(ids.tolist(), self._cells.nearest(rows), strict=True):
-                self.exact.move(photo_id, int(cell))
+                self.exact.move(photo_id, int(cell), self._cells.middles[cell])
         return self.exact.tail_count
 
     def learn_cells(self) -> None:

@@ -13,7 +13,6 @@ from photosearch.index.exact import MAX_ID, ExactIndex
 from photosearch.index.neighbours import CELLS_FROM_BYTES, GRAPH_FROM_BYTES, Index
 from photosearch.store import embeddings, graphs
 from photosearch.store.connection import Connection
-from photosearch.types import Ids
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +34,20 @@ def open_index(
             dim, np.empty(0, np.int64), np.empty(0, np.int64), block_count=0, count=count
         )
     else:
-        block_count = len(kept[0].middles)
-        exact = ExactIndex.reserve(dim, *kept[1:], block_count=block_count, count=count)
+        block_count = len(kept.cells.middles)
+        exact = ExactIndex.reserve(
+            dim, kept.ids, kept.where, kept.signs, block_count=block_count, count=count
+        )
     for ids, rows in embeddings.parts(db, space_id, dim):
         if not 0 < int(ids.min()) <= int(ids.max()) <= MAX_ID:
             raise LibraryDamaged(file, f"photo id {ids.max()} is out of range")
         exact.fill(ids, rows)
     exact.settle()
-    found = None if kept is None else kept[0]
+    found = None if kept is None else kept.cells
     return Index.of(exact, found, graph_from_bytes=graph_from, cells_from_bytes=cells_from)
 
 
-def _kept_cells(
-    db: Connection, space_id: int, dim: int
-) -> tuple[cells.Cells, Ids, cells.Numbers] | None:
+def _kept_cells(db: Connection, space_id: int, dim: int) -> cells.Kept | None:
     data = graphs.load_graph(db, space_id, cells.layout(dim))
     if data is None:
         return None

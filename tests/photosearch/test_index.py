@@ -194,3 +194,10 @@ def test_a_photo_that_comes_back_to_the_graph_is_proposed_again() -> None:
 
 def test_small_libraries_want_no_graph() -> None:
     assert not Index(np.arange(100), unit_rows(100)).wants_graph
+
+
+def test_an_index_leaves_the_vectors_it_was_made_of_alone() -> None:
+    rows = unit_rows(5)
+    before = rows.copy()
+    ExactIndex(np.arange(5), rows).remove(0)
+    np.testing.assert_array_equal(rows, before)

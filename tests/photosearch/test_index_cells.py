@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from photosearch.index import cells
-from photosearch.index.cells import HEADER, Cells, UnsoundCells, from_bytes
+from photosearch.index.cells import HEADER, Cells, Numbers, UnsoundCells, from_bytes
 from photosearch.index.exact import ExactIndex
 from photosearch.index.neighbours import Index
+from photosearch.index.signs import ERROR, Asked, Signs, sketch
 from photosearch.library import Changes, Embedded, Library, LibraryReader
 from photosearch.types import Matrix, Stamp, Vector
 
@@ -63,18 +64,23 @@ def test_scores_are_exact_and_in_order(sample: Index) -> None:
 
 
 def test_a_query_reads_a_part_of_the_rows(sample: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = [0]
-    scan = ExactIndex.scan
+    read = {"looked at": 0, "read": 0}
+    estimate, dot = ExactIndex.estimate, ExactIndex.dot
 
-    def counted(self: ExactIndex, blocks: list[int], query: Vector, *, tail: bool):  # type: ignore[no-untyped-def]
-        rows, scores = scan(self, blocks, query, tail=tail)
-        read[0] += len(rows)
-        return rows, scores
+    def looked(self: ExactIndex, rows: Numbers, asked: Asked) -> tuple[Vector, Vector]:
+        read["looked at"] += len(rows)
+        return estimate(self, rows, asked)
 
-    monkeypatch.setattr(ExactIndex, "scan", counted)
+    def dotted(self: ExactIndex, rows: Numbers, query: Vector) -> Vector:
+        read["read"] += len(rows)
+        return dot(self, rows, query)
+
+    monkeypatch.setattr(ExactIndex, "estimate", looked)
+    monkeypatch.setattr(ExactIndex, "dot", dotted)
     for query in sample.sample(20):
         sample.search(query, 10)
-    assert 0 < read[0] / 20 < 0.4 * len(sample)
+    assert 0 < read["looked at"] / 20 < 0.4 * len(sample)
+    assert 0 < read["read"] / 20 < 0.1 * len(sample)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.99])
@@ -101,6 +107,7 @@ def test_recall_holds_after_ten_times_as_many_changes_as_photos() -> None:
             while index.tend(threads=1):
                 pass
     index.exact.check()
+    require(index).check(index.exact)
     assert sorted(index.exact.ids().tolist()) == list(range(15_001, 16_501))
     assert index.recall(index.sample(50)) >= 0.97
     assert index.recall(cells.off_manifold(index.exact, require(index), 50)) >= 0.95
@@ -139,15 +146,20 @@ class CellMachine(RuleBasedStateMachine):
     @rule()
     def keep_and_reopen(self) -> None:
         if (data := self.index.cells_bytes()) is not None:
-            found, ids, where = from_bytes(data, DIM)
+            kept = from_bytes(data, DIM)
             exact = ExactIndex.reserve(
-                DIM, ids, where, block_count=len(found.middles), count=len(self.model)
+                DIM,
+                kept.ids,
+                kept.where,
+                kept.signs,
+                block_count=len(kept.cells.middles),
+                count=len(self.model),
             )
             held = np.asarray(sorted(self.model), np.int64)
             for start in range(0, len(held), 50):
                 exact.fill(held[start : start + 50], self.rows[held[start : start + 50]])
             exact.settle()
-            self.index = Index.of(exact, found, graph_from_bytes=1 << 60, cells_from_bytes=0)
+            self.index = Index.of(exact, kept.cells, graph_from_bytes=1 << 60, cells_from_bytes=0)
 
     @rule(photo_id=st.integers(0, 899))
     def search(self, photo_id: int) -> None:
@@ -160,6 +172,8 @@ class CellMachine(RuleBasedStateMachine):
     def sound(self) -> None:
         self.index.exact.check()
         assert set(self.index.exact.ids().tolist()) == self.model
+        if self.index.cells is not None:
+            self.index.cells.check(self.index.exact)
 
 
 TestCellMachine = CellMachine.TestCase
@@ -176,6 +190,7 @@ def test_kept_cells_hold_nothing_of_a_photo_that_has_gone() -> None:
         index.remove(photo_id)
     index.cleanse()
     np.testing.assert_allclose(require(index).middles[cell], last, atol=1e-6)  # it alone
+    require(index).check(index.exact)
     index.remove(int(members[0]))
     data = index.cells_bytes()
     assert data is not None
@@ -201,12 +216,18 @@ def test_damaged_cells_are_refused(sample: Index, at: int) -> None:
 def test_cells_that_name_a_cell_too_many_or_a_photo_twice_are_refused(sample: Index) -> None:
     data = sample.cells_bytes()
     assert data is not None
-    broken = bytearray(data)
-    broken[-2:] = b"\xff\xff"
-    with pytest.raises(UnsoundCells, match="cell's number"):
-        from_bytes(bytes(broken), DIM)
     count = len(require(sample).middles)
     ids_at = HEADER.size + 4 * count * (DIM + 1)
+    cells_at = ids_at + 4 * len(sample)
+    broken = bytearray(data)
+    broken[cells_at : cells_at + 2] = b"\xff\xff"
+    with pytest.raises(UnsoundCells, match="cell's number"):
+        from_bytes(bytes(broken), DIM)
+    sizes_at = cells_at + 2 * len(sample)
+    broken = bytearray(data)
+    broken[sizes_at : sizes_at + 4] = np.float32(np.nan).tobytes()
+    with pytest.raises(UnsoundCells, match="number is damaged"):
+        from_bytes(bytes(broken), DIM)
     broken = bytearray(data)
     broken[ids_at : ids_at + 4] = broken[ids_at + 4 : ids_at + 8]
     with pytest.raises(UnsoundCells, match="two cells"):
@@ -280,3 +301,25 @@ def test_what_changed_since_the_cells_were_kept_is_found_and_not_found(tmp_path:
     assert len(held) == 850
     assert again.index.search(rows[850], 1)[1][0] == pytest.approx(1, abs=1e-5)
     again.close()
+
+
+@pytest.mark.parametrize("dim", [16, 64, 100, 256])
+def test_signs_say_about_where_a_row_lies(dim: int) -> None:
+    rnd = np.random.default_rng(1)
+    middle = rnd.standard_normal(dim).astype(np.float32)
+    rows = middle + rnd.standard_normal((400, dim)).astype(np.float32)
+    query = rnd.standard_normal(dim).astype(np.float32)
+    query /= np.linalg.norm(query)
+    signs = Signs(dim, len(rows))
+    signs.put(slice(None), *sketch(rows, middle))
+    guesses, sizes = signs.estimate(np.arange(400), Asked(query))
+    missed = (guesses - (rows - middle) @ query) / sizes
+    assert abs(missed.mean()) < 0.15
+    assert missed.std() == pytest.approx(ERROR, abs=0.12)
+
+
+def test_a_query_of_zeros_and_a_row_in_the_middle_of_its_cell_are_no_trouble() -> None:
+    signs = Signs(64, 1)
+    signs.put(slice(None), *sketch(np.ones((1, 64), np.float32), np.ones(64, np.float32)))
+    for query in (np.zeros(64, np.float32), np.ones(64, np.float32)):
+        assert signs.estimate(np.zeros(1, np.int64), Asked(query))[0].tolist() == [0.0]
