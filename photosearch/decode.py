@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 import numpy as np
 from PIL import Image
 
-from photosearch import extras, formats, metadata, preprocess, scan
+from photosearch import extras, formats, metadata, preprocess, scan, sidecar
 from photosearch.errors import PhotoRejected, PhotosearchError
 from photosearch.types import Facts, Pixels, Preprocess, Stamp
 
@@ -130,7 +130,7 @@ def _picture(stream: BinaryIO, task: Task, digest: bytes, stamp: Stamp) -> Outco
         width_px=photo.width_px,
         height_px=photo.height_px,
         format=photo.format,
-        facts=_facts(photo, small, name=os.path.basename(task.path)),
+        facts=_facts(photo, small, path=task.path),
         colour=formats.colour(small),
     )
 
@@ -154,14 +154,18 @@ def _open(stream: BinaryIO, task: Task, *, least_px: int) -> preprocess.Decoded:
     return preprocess.Decoded(image, *size, name, Image.Exif(), {}, preview.facts)
 
 
-def _facts(photo: preprocess.Decoded, small: Image.Image, *, name: str) -> Facts:
-    """What the file says, and what a glance at it adds."""
+def _facts(photo: preprocess.Decoded, small: Image.Image, *, path: str) -> Facts:
+    """What the file and the XMP file beside it say, and what a glance at it adds."""
     seen = formats.glance(small)
-    told = photo.told or metadata.read(metadata.sources(photo.exif, photo.info), name=name)
+    name, beside = os.path.basename(path), sidecar.read_beside(path)
+    if photo.told is None:
+        told = metadata.read(metadata.sources(photo.exif, photo.info, beside=beside), name=name)
+    else:
+        told = metadata.told_beside(photo.told, beside)
     if told.taken is None and (named := metadata.taken_by_name(name)) is not None:
         told = replace(told, taken=named, taken_from="name")
     kind = "document" if told.kind == "photo" and seen.is_document else told.kind
-    return replace(told, kind=kind, dhash=seen.dhash)
+    return replace(told, kind=kind, dhash=seen.dhash, beside=sidecar.digest(beside))
 
 
 def _serve(pipe: Connection, memory_bytes: int) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from photosearch import scan
+from photosearch.asking import Asker
 from photosearch.decode import DecodePool, Picture, Rejected, Task, hash_file
 from photosearch.encoder import Encoder
 from photosearch.errors import RootMissing
@@ -26,7 +27,7 @@ from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
 from photosearch.store.photos import join
 from photosearch.thumbnails import Thumbnails
-from photosearch.types import Facts, Location, Preprocess, Root, Stamp
+from photosearch.types import Location, Preprocess, Root, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Ingest:
         self._settle_ns = settle_ns
         self._on_progress = on_progress
         self._should_stop = should_stop
+        self._asker = Asker(library, pool, thumbnails, clock_ns=clock_ns, should_stop=should_stop)
         self.throttle = throttle or Throttle(max_cpu=100, threads=1, cores=1)
         self.inodes: dict[int, frozenset[int]] = {}  # of the folders a root's last scan met
         self._complete: set[int] = set()  # roots in which no photo lacks anything
@@ -133,6 +135,10 @@ class Ingest:
         totals.seen += tree.seen
         totals.unchanged += tree.seen - len(tree.files)
         waiting = self._carry_out(root, known, todo, totals)
+        had = (place.photo_id for place in known.values() if place.photo_id is not None)
+        waiting += self._follow_sidecars(
+            root, tree.sidecars, self._library.told_beside(had), totals
+        )
         if not self._should_stop():
             self._remember(root, under, tree, waiting, remembered)
         if not under:
@@ -174,7 +180,7 @@ class Ingest:
         if root.root_id in self._complete:
             return
         self._embed_missing(root, totals)
-        self._ask_again(root)
+        self._asker.ask_unread(root)
         if not self._should_stop():
             self._complete.add(root.root_id)
 
@@ -185,20 +191,43 @@ class Ingest:
             return []
         known: dict[bytes, Location] = {}
         on_disk: dict[bytes, Stamp] = {}
-        for path in paths:
-            if not scan.is_watched_path(path):
+        sidecars: dict[bytes, Stamp | None] = {}
+        pending = dict.fromkeys(path for path in paths if scan.is_watched_path(path))
+        while pending:
+            path, _ = pending.popitem()
+            try:
+                stamp = scan.look(root.path, path)
+            except OSError as error:
+                log.warning("ingest.unreadable path=%r reason=%s", path, error.strerror)
+                continue
+            if scan.is_sidecar_name(path.rpartition(b"/")[2]):
+                sidecars[path] = stamp
                 continue
             if (place := self._library.known(root.root_id, path)) is not None:
                 known[path] = place
-            try:
-                if (stamp := scan.look(root.path, path)) is not None:
-                    on_disk[path] = stamp
-            except OSError as error:
-                log.warning("ingest.unreadable path=%r reason=%s", path, error.strerror)
-                known.pop(path, None)
+            if stamp is not None:
+                on_disk[path] = stamp
+                # A file that is written to by one of its names is told by that name alone.
+                names = self._library.other_names(root.root_id, stamp)
+                pending.update((name, None) for name in names if name not in on_disk)
         todo = plan(known, on_disk, self._clock_ns(), settle_ns=self._settle_ns)
         totals.seen += len(on_disk)
-        return self._carry_out(root, known, todo, totals)
+        waiting = self._carry_out(root, known, todo, totals)
+        now = (self._library.known(root.root_id, path) for path in on_disk)
+        places = [*known.values(), *(place for place in now if place is not None)]
+        touched = {place.photo_id for place in places if place.photo_id is not None}
+        return waiting + self._follow_sidecars(root, sidecars, touched, totals)
+
+    def _follow_sidecars(
+        self,
+        root: Root,
+        sidecars: Mapping[bytes, Stamp | None],
+        suspects: Iterable[int],
+        totals: Totals,
+    ) -> list[bytes]:
+        waiting = self._asker.follow_sidecars(root, sidecars, suspects, settle_ns=self._settle_ns)
+        totals.waiting += len(waiting)
+        return waiting
 
     def purge(self) -> None:
         """Drop what is known of photos that have been gone for longer than the grace."""
@@ -335,28 +364,6 @@ class Ingest:
         if missing:
             work = _Work(root, {}, {}, replace(totals))  # re-embedding changes no count
             self._decode(work, missing)
-
-    def _ask_again(self, root: Root) -> None:
-        """Photos of an older library, whose files were never asked what this program reads now.
-        Their thumbnails come along; nothing is embedded."""
-        missing = self._library.without_facts(root.root_id)
-        changes = Changes(root.root_id)
-        tasks = self._tasks(root, missing, None)
-        for task, outcome in self._pool.run(tasks):
-            if isinstance(outcome, Picture):
-                photo_id = self._library.photo_with_hash(outcome.content_hash)
-                if photo_id is not None:
-                    self._thumbnails.put(outcome.content_hash, outcome.picture)
-                    changes.told.append((photo_id, outcome.facts, outcome.colour))
-            elif (
-                isinstance(outcome, Rejected) and not outcome.transient
-            ):  # not to be asked again and again
-                place = self._library.known(root.root_id, task.key)
-                if place is not None and place.photo_id is not None:
-                    changes.told.append((place.photo_id, Facts(), None))
-            if len(changes.told) >= BATCH:
-                changes = self._commit(changes)
-        self._commit(changes)
 
     def _commit(self, changes: Changes) -> Changes:
         self._library.commit(changes, now_ns=self._clock_ns())

@@ -13,7 +13,7 @@ import re
 import struct
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from PIL import ExifTags, Image
@@ -53,8 +53,9 @@ class Sources:
     software: str  # PNG's own text chunk, or EXIF's
 
 
-def sources(exif: Image.Exif, info: Mapping[Any, Any]) -> Sources:
-    """Read the blocks Pillow found: `info` is an image's, after loading it."""
+def sources(exif: Image.Exif, info: Mapping[Any, Any], *, beside: bytes = b"") -> Sources:
+    """Read the blocks Pillow found: `info` is an image's, after loading it. `beside` is what an
+    XMP file beside the photo holds: each property there is believed before the photo's own."""
     tags: dict[int, Any] = {}
     gps: dict[int, Any] = {}
     with contextlib.suppress(*_DAMAGED):
@@ -74,7 +75,7 @@ def sources(exif: Image.Exif, info: Mapping[Any, Any]) -> Sources:
     return Sources(
         tags,
         gps,
-        xmp.properties(packet),
+        {**xmp.properties(packet), **xmp.properties(beside)},
         iptc.records(block) if isinstance(block, bytes) else {},
         _exif_text(tags.get(_Base.Software)) or _clean(str(info.get("Software") or "")),
     )
@@ -106,6 +107,17 @@ def read(found: Sources, *, name: str = "") -> Facts:
         kind=_kind(found, name),
         burst=apple.get(_BURST) or _clean(_first(found.xmp, "GCamera:BurstID"))[:MAX_NAME] or None,
         live=apple.get(_CONTENT),
+    )
+
+
+def told_beside(told: Facts, beside: bytes) -> Facts:
+    """Facts that a container gave, with what people wrote into an XMP file beside it."""
+    said = read(Sources({}, {}, xmp.properties(beside), {}, ""))
+    return replace(
+        told,
+        rating=told.rating if said.rating is None else said.rating,
+        caption=said.caption or told.caption,
+        keywords=said.keywords or told.keywords,
     )
 
 

@@ -35,6 +35,7 @@ SKIPPED_FOLDERS: Final = frozenset(
 # A folder that holds a file of this name is left alone with all below it: Android's
 # convention for pictures that are not photos. Our own home directory has one.
 IGNORE_MARK: Final = b".nomedia"
+SIDECAR_SUFFIX: Final = b".xmp"  # what programs write beside a photo instead of into it
 PARTIAL_SUFFIXES: Final = (b".tmp", b".part", b".partial", b".crdownload")
 
 WINDOWS: Final = os.name == "nt"
@@ -59,6 +60,7 @@ class Tree:
 
     files: dict[bytes, Stamp] = field(default_factory=dict)  # by path relative to the root
     unreadable: list[bytes] = field(default_factory=list)  # folders; b"" is the root itself
+    sidecars: dict[bytes, Stamp] = field(default_factory=dict)  # in the folders that changed
     same: dict[bytes, Folder] = field(default_factory=dict)  # look as they did; files left out
     # All others met: None where there is nothing to take, or nothing that may be remembered.
     changed: dict[bytes, Folder | None] = field(default_factory=dict)
@@ -78,6 +80,11 @@ def is_photo_name(name: bytes) -> bool:
     return os.path.splitext(lower)[1] in readable()
 
 
+def is_sidecar_name(name: bytes) -> bool:
+    lower = name.lower()
+    return lower.endswith(SIDECAR_SUFFIX) and not lower.startswith((b".", b"~"))
+
+
 @functools.cache
 def readable() -> frozenset[bytes]:
     """Suffixes of the files we read: photos, and what the installed extras can."""
@@ -89,15 +96,20 @@ def is_skipped_folder(name: bytes) -> bool:
 
 
 def is_watched_path(path: bytes) -> bool:
-    """Whether a path relative to a root could be listed by `scan`."""
+    """Whether a path relative to a root could be listed by `scan`, as a photo or beside one."""
     *folders, name = path.split(b"/")
-    return is_photo_name(name) and not any(is_skipped_folder(folder) for folder in folders)
+    if any(is_skipped_folder(folder) for folder in folders):
+        return False
+    return is_photo_name(name) or is_sidecar_name(name)
 
 
 def scan(root: str, *, under: bytes = b"", known: Mapping[bytes, Folder] = EMPTY) -> Tree:
     """Every photo file below `under`, but for folders that look as `known` has them: of those
     it says only that. Folders that cannot be read are named, not guessed empty."""
     tree = Tree()
+    if is_left_alone(root, under):
+        tree.changed[under] = None
+        return tree
     pending = [(under, 0)]
     while pending:
         folder, inode = pending.pop()
@@ -176,18 +188,20 @@ def _take_all(
     files, failed = len(tree.files), len(tree.unreadable)
     for entry in entries:
         if is_photo_name(entry.name):
-            _take(tree, folder, entry)
+            _take(tree, tree.files, folder, entry)
+        elif is_sidecar_name(entry.name):
+            _take(tree, tree.sidecars, folder, entry)
     sound = len(tree.unreadable) == failed
     tree.changed[folder] = Folder(inode, len(tree.files) - files, digest) if sound else None
 
 
-def _take(tree: Tree, folder: bytes, entry: os.DirEntry[bytes]) -> None:
+def _take(tree: Tree, into: dict[bytes, Stamp], folder: bytes, entry: os.DirEntry[bytes]) -> None:
     path = folder + b"/" + entry.name if folder else entry.name
     try:
         if entry.is_file(follow_symlinks=False):
             # Stamped by the listing's own look, so that digest and stamp are of one moment.
             found = os.lstat(entry.path) if WINDOWS else entry.stat(follow_symlinks=False)
-            tree.files[path] = stamp_of(found)
+            into[path] = stamp_of(found)
     except FileNotFoundError:
         return  # gone between listing and looking
     except OSError as error:
@@ -210,14 +224,23 @@ def look(root: str, path: bytes) -> Stamp | None:
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    parts = path.split(b"/")
+    folder = path.rpartition(b"/")[0]
+    marked = os.path.lexists(os.path.join(_absolute(root, folder), IGNORE_MARK))
+    return None if marked or is_left_alone(root, folder) else stamp_of(found)
+
+
+def is_left_alone(root: str, folder: bytes) -> bool:
+    """Whether a walk from the root would never come to this folder: behind a symbolic link, or
+    in a folder that holds the mark."""
+    if not folder:
+        return False
+    parts = folder.split(b"/")
     for depth in range(len(parts)):
-        folder = _absolute(root, b"/".join(parts[:depth]))
-        if depth and os.path.islink(folder):
-            return None
-        if os.path.lexists(os.path.join(folder, IGNORE_MARK)):
-            return None
-    return stamp_of(found)
+        if os.path.lexists(
+            os.path.join(_absolute(root, b"/".join(parts[:depth])), IGNORE_MARK)
+        ) or os.path.islink(_absolute(root, b"/".join(parts[: depth + 1]))):
+            return True
+    return False
 
 
 def stamp_of(found: os.stat_result) -> Stamp:

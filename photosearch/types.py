@@ -111,6 +111,7 @@ class Facts:
     live: str | None = None  # the name a Live Photo's still and film share
     seconds: float | None = None  # of a video
     dhash: int | None = None  # 64-bit difference hash, signed; None for a picture of one colour
+    beside: bytes | None = None  # digest of the XMP file beside it that was read with it
 
 
 @dataclass(frozen=True)

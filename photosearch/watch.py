@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from photosearch.scan import is_skipped_folder, is_watched_path
+from photosearch.scan import IGNORE_MARK, is_skipped_folder, is_watched_path
 from photosearch.types import Root
 
 log = logging.getLogger(__name__)
@@ -286,6 +286,10 @@ def hint(root: Root, hints: Hints, absolute: bytes, *, is_folder: bool) -> None:
             hints.folder(root.root_id, path)
     elif is_watched_path(path):
         hints.path(root.root_id, path)
+    elif path == IGNORE_MARK:
+        hints.sweep(root.root_id, delay=QUIET_SECONDS)
+    elif path.endswith(b"/" + IGNORE_MARK):  # all in its folder comes or goes with it
+        hints.folder(root.root_id, path[: -len(IGNORE_MARK) - 1])
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -146,6 +146,27 @@ class Library:
         with named_damage(self.file):
             return facts.without_facts(self._db, root_id, metadata.READER)
 
+    def photos_beside(self, root_id: int, sidecars: Iterable[bytes]) -> set[int]:
+        """Photos that these XMP files belong to."""
+        with named_damage(self.file):
+            found = (facts.photos_beside(self._db, root_id, path) for path in sidecars)
+            return set().union(*found)
+
+    def told_beside(self, photo_ids: Iterable[int]) -> set[int]:
+        """Those of these photos whose facts were read with an XMP file."""
+        with named_damage(self.file):
+            return facts.told_beside(self._db, sorted(set(photo_ids)))
+
+    def beside(self, photo_id: int) -> bytes | None:
+        """Digest of the XMP file that a photo's facts were read with."""
+        with named_damage(self.file):
+            return facts.beside(self._db, photo_id)
+
+    def online_places(self, photo_id: int) -> list[tuple[Root, bytes]]:
+        """Where a photo lies in roots that are there, in order of root and path."""
+        with named_damage(self.file):
+            return photos.online_places(self._db, photo_id)
+
     def without_texts(self, limit: int) -> list[tuple[str, int]]:
         """Absolute path and id of a few pictures in which nobody has looked for text yet."""
         with named_damage(self.file):
@@ -164,6 +185,11 @@ class Library:
         with named_damage(self.file):
             photo_id = photos.photo_at_stamp(self._db, stamp)
             return photo_id if self._embedded(photo_id) else None
+
+    def other_names(self, root_id: int, stamp: Stamp) -> list[bytes]:
+        """Paths known in a root for one and the same file, by its device and inode."""
+        with named_damage(self.file):
+            return photos.other_names(self._db, root_id, stamp)
 
     def may_know_size(self, size_bytes: int) -> bool:
         with named_damage(self.file):

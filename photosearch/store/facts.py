@@ -12,7 +12,7 @@ from photosearch.types import Facts, Stamp
 
 _COLUMNS: Final = (
     "taken_from, camera, lens, iso, exposure_s, aperture, focal_mm, latitude, longitude, rating,"
-    " caption, keywords, kind, burst, live, seconds, dhash"
+    " caption, keywords, kind, burst, live, seconds, dhash, beside"
 )
 
 
@@ -31,7 +31,7 @@ def put_facts(db: Connection, photo_id: int, facts: Facts, *, place: str, reader
         facts.taken_from, facts.camera, facts.lens, facts.iso, facts.exposure_s, facts.aperture,
         facts.focal_mm, facts.latitude, facts.longitude, facts.rating, facts.caption,
         "\n".join(facts.keywords), facts.kind, facts.burst, facts.live, facts.seconds,
-        facts.dhash,
+        facts.dhash, facts.beside,
     )  # fmt: skip
     marks = ", ".join("?" * (len(row) + 3))
     # Not INSERT OR REPLACE: it would delete without the trigger that keeps the words in step.
@@ -73,6 +73,40 @@ def without_facts(db: Connection, root_id: int, reader: int) -> list[tuple[bytes
         (root_id, reader),
     )
     return [(path, Stamp(*stamp)) for path, *stamp in rows]
+
+
+def beside(db: Connection, photo_id: int) -> bytes | None:
+    """Digest of the XMP file that a photo's facts were read with; None for none."""
+    row = db.execute("SELECT beside FROM facts WHERE photo_id = ?", (photo_id,)).fetchone()
+    return row[0] if row else None
+
+
+def told_beside(db: Connection, photo_ids: Sequence[int]) -> set[int]:
+    """Those of these photos whose facts were read with an XMP file."""
+    found: set[int] = set()
+    for start in range(0, len(photo_ids), MAX_SQL_VARIABLES):
+        part = list(photo_ids[start : start + MAX_SQL_VARIABLES])
+        marks = ", ".join("?" * len(part))
+        found.update(
+            row[0]
+            for row in db.execute(
+                f"SELECT photo_id FROM facts WHERE beside IS NOT NULL AND photo_id IN ({marks})",
+                part,
+            )
+        )
+    return found
+
+
+def photos_beside(db: Connection, root_id: int, sidecar: bytes) -> set[int]:
+    """Photos that an XMP file of this path belongs to: `a.xmp` to `a.jpg` and `a.cr2`, and
+    `a.jpg.xmp` to `a.jpg`."""
+    stem = sidecar[: sidecar.rindex(b".")]
+    rows = db.execute(  # from "name." to "name/", the byte after the dot
+        "SELECT path, photo_id FROM locations WHERE root_id = ? AND photo_id IS NOT NULL"
+        " AND (path = ? OR (path > ? AND path < ?))",
+        (root_id, stem, stem + b".", stem + b"/"),
+    )
+    return {id_ for path, id_ in rows if stem in (path, path[: path.rindex(b".")])}
 
 
 def without_texts(db: Connection, reader: int, limit: int) -> list[tuple[bytes, bytes, int]]:

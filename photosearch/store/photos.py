@@ -120,6 +120,27 @@ def photo_at_stamp(db: Connection, stamp: Stamp) -> int | None:
     return row[0] if row else None
 
 
+def online_places(db: Connection, photo_id: int) -> list[tuple[Root, bytes]]:
+    """Where a photo lies in roots that are there, in order of root and path."""
+    rows = db.execute(
+        "SELECT r.id, r.path, l.path FROM locations l JOIN roots r ON r.id = l.root_id"
+        " WHERE l.photo_id = ? AND NOT r.offline ORDER BY r.id, l.path",
+        (photo_id,),
+    )
+    return [(Root(root_id, os.fsdecode(root), False), path) for root_id, root, path in rows]
+
+
+def other_names(db: Connection, root_id: int, stamp: Stamp) -> list[bytes]:
+    """Paths known in a root under this device and inode: hard links, if there is more than one."""
+    if not stamp.inode:
+        return []
+    rows = db.execute(
+        "SELECT path FROM locations WHERE inode = ? AND device = ? AND root_id = ?",
+        (stamp.inode, stamp.device, root_id),
+    )
+    return [row[0] for row in rows]
+
+
 def put_locations(db: Connection, places: Sequence[Location]) -> None:
     """Insert or replace what is known of these paths."""
     assert db.in_transaction

@@ -314,6 +314,15 @@ def _fill_slab(db: Connection, space_id: int, some: list[tuple[int, bytes]]) -> 
     )
 
 
+def m007_sidecars(db: Connection) -> None:
+    """XMP files beside photos: which one each photo's facts were read with.
+
+    Folders are compared anew once, since until here nobody looked at their XMP files.
+    """
+    db.execute("ALTER TABLE facts ADD COLUMN beside BLOB")
+    db.execute("DELETE FROM folders")
+
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
@@ -321,6 +330,7 @@ MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m004_colours,
     m005_facts,
     m006_slabs,
+    m007_sidecars,
 )
 
 

@@ -86,6 +86,30 @@ def test_the_same_file_by_another_name_is_not_even_read(
     assert "b.jpg" in bench.paths()
 
 
+@posix
+def test_a_file_written_to_by_one_of_its_names_is_looked_at_by_all(bench: Bench) -> None:
+    """The system tells of the name that was used alone."""
+    one, other = bench.write("a.jpg", jpeg(1)[:200]), bench.disk / "in" / "b.jpg"
+    other.parent.mkdir()
+    os.link(one, other)
+    bench.sync()
+    assert bench.rejected().keys() == {"a.jpg", "in/b.jpg"}
+    one.write_bytes(jpeg(1))
+    bench.ingest.look_at(bench.root, [b"a.jpg"], Totals())
+    assert (bench.paths(), bench.rejected()) == ({"a.jpg", "in/b.jpg"}, {})
+
+
+def test_a_look_into_a_folder_that_is_to_be_left_alone_finds_nothing(bench: Bench) -> None:
+    bench.write("quiet/in/a.jpg", jpeg(1))
+    bench.sync()
+    bench.write("quiet/.nomedia", b"")
+    bench.ingest.sync(bench.root, Totals(), under=b"quiet/in")
+    assert bench.paths() == set()
+    (bench.disk / "quiet/.nomedia").unlink()
+    bench.ingest.sync(bench.root, Totals(), under=b"quiet/in")
+    assert bench.paths() == {"quiet/in/a.jpg"}
+
+
 def test_an_edit_embeds_one_photo_and_the_old_one_is_gone(bench: Bench) -> None:
     bench.write("a.jpg", jpeg(1))
     bench.write("b.jpg", jpeg(2))
