@@ -43,6 +43,7 @@ from photosearch.thumbnails import Thumbnails
 
 SETTLE_SECONDS: Final = 90.0  # for the library to come to rest; root checks alone take 5
 MAX_FILES: Final = 400
+MAX_DEPTH: Final = 8  # of folders made; moved ones may end deeper
 ROOT_AWAY_SECONDS: Final = (0.2, 8.0)
 SPOILT: Final = b"this is no photo, whatever its name says"
 ODD_NAMES: Final = ("caf\u00e9.jpg", "new\nline.JPG", "a b.jpeg", os.fsdecode(b"\xff\xfe.jpg"))
@@ -227,18 +228,20 @@ class Disk:
     def new_folder(self) -> None:
         """A new one or two, with photos in them before any watch is there."""
         folder = self.free(self.a_folder(), "") / self.rng.choice(("in", "."))
-        if len(folder.relative_to(self.root).parts) < 8:
+        if len(folder.relative_to(self.root).parts) < MAX_DEPTH:
             folder.mkdir(parents=True)
             for _ in range(self.rng.randrange(4)):
                 self.free(folder).write_bytes(self.photo())
 
     def move_folder(self) -> None:
-        self.a_lower_folder().rename(self.free(self.a_folder(), ""))
+        target = self.free(self.a_folder(), "")
+        if len(target.relative_to(self.root).parts) < MAX_DEPTH:
+            self.a_lower_folder().rename(target)
 
     def copy_folder(self) -> None:
-        folder = self.a_lower_folder()
-        if len(list(folder.rglob("*"))) < 60:
-            shutil.copytree(folder, self.free(self.a_folder(), ""), symlinks=True)
+        folder, target = self.a_lower_folder(), self.free(self.a_folder(), "")
+        if len(list(folder.rglob("*"))) < 60 and folder not in target.parents:
+            shutil.copytree(folder, target, symlinks=True)
 
     def folder_leaves(self) -> None:
         """Out of the library, and written to where it is now."""

@@ -36,6 +36,7 @@ ROOT_CHECK_SECONDS: Final = 5.0  # between looks at whether roots came or went
 UNWATCHED_SECONDS: Final = 60.0  # between sweeps of a root that no events tell of, at least
 SWEEP_SHARE: Final = 50.0  # and times what a sweep took: at most 2 % of a core
 SLEPT_SECONDS: Final = 30.0  # by which the clocks part while a machine sleeps
+RENEW_SECONDS: Final = 300.0  # between two tries to watch a root from scratch
 GONE_SECONDS: Final = 2.0  # from a folder's disappearance to the sweep that asks where it went
 TEXTS_AT_ONCE: Final = 4  # pictures, a second or two each; then hints and orders are looked at
 TRIM_SECONDS: Final = 1800.0
@@ -75,6 +76,8 @@ class Indexer:
         self._swept: dict[int, tuple[float, float]] = {}  # root: when, and for how long
         self._unwatched: set[int] = set()  # roots whose changes no event tells, or not all
         self._folders: dict[int, frozenset[int]] = {}  # inodes met by a root's last sweep
+        self._restless: set[int] = set()  # roots with events of folders since we looked
+        self._renewed: dict[int, float] = {}  # when a root was last watched from scratch
         self._battery = (float("-inf"), False)  # when we asked, and the answer
         self._thumbnails = thumbnails
         self._trimmed = time.monotonic()
@@ -248,6 +251,7 @@ class Indexer:
                     self._pool.shrink(1)
                 self._library.rest()
                 self._trim()
+                self._check_folders()
                 if self._worked and self.switch is None:
                     self._worked = False
                     memory.give_back()
@@ -308,17 +312,35 @@ class Indexer:
         if is_network(root.path):
             return
         watched = watched_inodes()
+        if watched is not None and watched & gone:  # moved out, and watched wherever it is now
+            self._watcher.renew(root)
+        self._require_watches(root, folders)
+
+    def _check_folders(self) -> None:
+        """At rest, after folders came or went: is each watched that the library knows?"""
+        for root in self._library.roots():
+            if root.root_id in self._restless and not (root.offline or is_network(root.path)):
+                known = self._library.remembered(root.root_id, b"").values()
+                self._require_watches(root, frozenset(row[0] for row in known) - {0})
+        self._restless.clear()
+
+    def _require_watches(self, root: Root, folders: frozenset[int]) -> None:
+        """Watch a root from scratch where a folder is not watched, and sweep it often until
+        all are: watchdog may lose one that moves while it looks, or the system have no more."""
+        watched = watched_inodes()
         if watched is None:
             return
-        if watched & gone:  # moved out of the root, and watched wherever it is now
-            self._watcher.renew(root)
-            watched = watched_inodes() or set()
         missing = len(folders - watched)
-        if missing:
-            log.warning("watch.incomplete path=%r folders=%d", root.path, missing)
-            self._unwatched.add(root.root_id)
-        else:
+        if not missing:
             self._unwatched.discard(root.root_id)
+            return
+        log.warning("watch.incomplete path=%r folders=%d", root.path, missing)
+        self._unwatched.add(root.root_id)
+        now = time.monotonic()
+        if now - self._renewed.get(root.root_id, float("-inf")) > RENEW_SECONDS:
+            self._renewed[root.root_id] = now
+            self._watcher.renew(root)
+            self.hints.sweep(root.root_id, delay=GONE_SECONDS)
 
     def _read_texts(self) -> bool:
         """Look for text in a few pictures, where the extra is installed. True while there are
@@ -386,6 +408,8 @@ class Indexer:
             waiting += self.ingest.sync(root, self._totals)
             self._swept[root.root_id] = (time.monotonic(), time.monotonic() - began)
             self._check_watches(root)
+        if due.folders:
+            self._restless.add(root.root_id)
         for folder in sorted(due.folders):
             waiting += self.ingest.sync(root, self._totals, under=folder)
             if not os.path.isdir(os.path.join(os.fsencode(root.path), folder)):

@@ -110,7 +110,7 @@ def scan(root: str, *, under: bytes = b"", known: Mapping[bytes, Folder] = EMPTY
     if is_left_alone(root, under):
         tree.changed[under] = None
         return tree
-    pending = [(under, 0)]
+    pending = [(under, _inode(_absolute(root, under)))]
     while pending:
         folder, inode = pending.pop()
         tree.inodes.add(inode)
@@ -134,6 +134,14 @@ def scan(root: str, *, under: bytes = b"", known: Mapping[bytes, Folder] = EMPTY
         else:
             _take_all(tree, pending, folder, inode, entries, digest)
     return tree
+
+
+def _inode(folder: bytes) -> int:
+    """Zero where it is not to be had."""
+    try:
+        return os.lstat(folder).st_ino & INT63
+    except OSError:
+        return 0
 
 
 Row = tuple[bytes, int, int, int] | tuple[bytes] | tuple[bytes, bool]

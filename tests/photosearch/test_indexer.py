@@ -16,6 +16,7 @@ from photosearch.library import Library
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.settings import Settings
 from photosearch.thumbnails import Thumbnails
+from photosearch.types import Root
 
 PATIENCE = 60.0
 
@@ -116,6 +117,34 @@ def test_a_folder_that_moved_out_is_let_go(running: Running, tmp_path: Path) -> 
     (running.disk / "sub").rename(tmp_path / "outside")
     until(lambda: running.photos() == 0)
     until(lambda: inode not in (module.watched_inodes() or set()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="asks inotify's own lists")
+def test_a_new_folder_that_is_not_watched_is_noticed_at_rest(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As watchdog may lose one that moves while it looks: no sweep is due for a quarter hour."""
+    renewed: list[int] = []
+    renew, watched = module.Watcher.renew, module.watched_inodes
+
+    def count(self: module.Watcher, root: Root) -> bool:
+        renewed.append(root.root_id)
+        return renew(self, root)
+
+    def deaf_until_renewed() -> set[int]:
+        sub = running.disk / "sub"
+        lost = {sub.stat().st_ino} if sub.exists() and not renewed else set()
+        return (watched() or set()) - lost
+
+    monkeypatch.setattr(module.Watcher, "renew", count)
+    monkeypatch.setattr(module, "watched_inodes", deaf_until_renewed)
+    monkeypatch.setattr(module, "GONE_SECONDS", 0.1)
+    running.indexer.start()
+    until(lambda: running.root.root_id in running.indexer._swept)
+    (running.disk / "sub").mkdir()
+    (running.disk / "sub" / "a.jpg").write_bytes(jpeg(1))
+    until(lambda: renewed == [running.root.root_id])
+    until(lambda: running.photos() == 1 and not running.indexer._unwatched)
 
 
 def test_on_battery_nothing_is_indexed_until_mains_are_back(
