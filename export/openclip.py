@@ -248,6 +248,11 @@ def _open_clip() -> Any:
             "OpenCLIP is not installed. It comes with torchvision of the release that fits torch: "
             'pip install "photosearch[openclip]"'
         ) from error
+    except RuntimeError as error:  # torchvision for GPUs beside a torch for CPUs, or the reverse
+        raise ImportRefused(
+            f"OpenCLIP cannot be imported ({error}): torchvision was built for another torch. "
+            "Install both again, from one place."
+        ) from error
     return open_clip
 
 

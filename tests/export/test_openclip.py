@@ -256,6 +256,52 @@ def test_what_cannot_be_imported_is_refused(open_clip: Any, tmp_path: Path) -> N
         from_open_clip(Spec("ViT-B-32", None, tokenizer=tmp_path / "x"), random_weights=True)
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("raise ImportError('No module named torchvision')", r"pip install .photosearch\[openclip"),
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "from one place"),
+    ],
+)
+def test_an_openclip_that_cannot_be_imported_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str
+) -> None:
+    (tmp_path / "open_clip.py").write_text(code)
+    monkeypatch.delitem(sys.modules, "open_clip", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportRefused, match=says):
+        from_open_clip(Spec("ViT-B-32", None))
+
+
+def test_texts_cleaned_in_other_ways_are_refused(
+    open_clip: Any, tmp_path: Path, pieces: Path
+) -> None:
+    """Each changes what a text's tokens are, so none may pass unnoticed."""
+    for name, clean, says in (
+        ("ViT-B-32", "whitespace", "cleans text by whitespace: not supported"),
+        ("ViT-B-16-SigLIP", "lower", "not as SigLIP does"),
+    ):
+        config = open_clip.get_model_config(name)
+        config["text_cfg"]["tokenizer_kwargs"] = {"clean": clean}
+        file = tmp_path / f"{clean}-{name}.json"
+        file.write_text(json.dumps(config), encoding="utf-8")
+        open_clip.add_model_config(file)
+        with pytest.raises(ImportRefused, match=says):
+            from_open_clip(Spec(file.stem, "any", tokenizer=pieces if clean == "lower" else None))
+
+
+def test_weights_that_do_not_fit_and_tokenizers_out_of_reach_are_refused(
+    open_clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save({"unknown": torch.zeros(3)}, weights)
+    with pytest.raises(ImportRefused, match="OpenCLIP cannot load"):
+        from_open_clip(Spec(small(open_clip, "ViT-B-32", tmp_path), None, weights))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # as where there is no connection
+    with pytest.raises(ImportRefused, match=r"cannot be fetched .*pass it with --tokenizer"):
+        from_open_clip(Spec("ViT-B-16-SigLIP", "webli"))
+
+
 def small(open_clip: Any, name: str, tmp_path: Path) -> str:
     """An architecture of OpenCLIP's with fewer and narrower layers: the same code, in seconds."""
     config = open_clip.get_model_config(name)
