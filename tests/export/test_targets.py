@@ -210,6 +210,52 @@ def test_a_phone_splits_words_as_the_tokenizer_does() -> None:
         assert split_words(text) == list(words_of(text)), text
 
 
+def test_a_phone_answers_with_the_shipped_bundle(shipped: Path, tmp_path: Path) -> None:
+    """The whole of docs/mobile.md on the files people get: tokenise, encode, search, show."""
+    import base64
+    import io
+    import sqlite3
+
+    from PIL import Image
+
+    for file in open_bundle(shipped).files:
+        (tmp_path / file.name).symlink_to(shipped / file.name)
+    (tmp_path / "manifest.json").symlink_to(shipped / "manifest.json")
+    golden = json.loads((shipped / "golden.json").read_text(encoding="utf-8"))
+    phone = Phone(tmp_path)
+    wanted = golden["targets"]["executorch"]
+    for entry, vector in zip(golden["texts"], wanted["texts"], strict=True):
+        assert phone.tokenise(entry["text"]) == entry["tokens"]
+        assert float(phone.encode_text(entry["text"]) @ np.asarray(vector)) > 0.99
+    photos = []
+    for entry, vector in zip(golden["images"], wanted["images"], strict=True):
+        png = io.BytesIO(base64.b64decode(entry["png"]))
+        photos.append(phone.encode_image(np.asarray(Image.open(png))))
+        assert float(photos[-1] @ np.asarray(vector)) > 0.99
+    # As `bundle export --with-index` writes them: astronaut, cat, coffee, rocket.
+    (tmp_path / "index").mkdir()
+    ids = np.asarray([2, 3, 5, 8], np.int64)
+    space = open_bundle(shipped).space
+    write_flat(tmp_path / "index" / "vectors.bin", space, ids, np.stack(photos))
+    db = sqlite3.connect(tmp_path / "index" / "photos.db")
+    db.execute("CREATE TABLE photos (id INTEGER, name TEXT, taken TEXT, thumbnail BLOB)")
+    db.executemany(
+        "INSERT INTO photos VALUES (?, ?, NULL, NULL)", [(n, f"{n}.jpg") for n in (2, 3, 5, 8)]
+    )
+    db.commit()
+    db.close()
+    for query, found in (
+        ("a woman smiling", 2),
+        ("a cat", 3),
+        ("一只猫", 3),
+        ("a cup of coffee", 5),
+        ("a rocket launch", 8),
+    ):
+        (_, photo_id), *_ = phone.search(phone.encode_text(query), 1)
+        assert photo_id == found, query
+        assert phone.photo(photo_id) == (f"{found}.jpg", None, None)
+
+
 # --- everything at once ---------------------------------------------------------------------------
 
 
