@@ -121,7 +121,7 @@ def _lower(
     found = {}
     if held is not None:
         progress(f"{target}: retrieval on {len(held.photos)} held-out photos")
-        found = require_recall(lowered, source.towers, held)
+        found = require_recall(lowered, source.towers, held, precision)
         for name in held.captions.keys() & found.keys():
             lost = found[name]["r1_lost"]
             progress(f"{target}: {name}: R@1 {found[name]['r1']:.2f} %, {lost:+.2f} lost")

@@ -108,7 +108,7 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _ints(value: Any) -> list[int]:
-    return [int(part) for part in torch.as_tensor(value).reshape(-1)]
+    return [int(part) for part in torch.as_tensor(value).reshape(-1).tolist()]
 
 
 def _number(value: Any) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,21 +23,31 @@ from photosearch.types import Matrix, Pixels, Preprocess
 
 MAX_R1_LOST: Final = 1.0  # points of text-to-image recall at 1
 
-# Below the measured minimum over the probes by half of its distance to 1, or so. Activations
-# of ExecuTorch's convolutions are int8 too; the others quantise weights alone.
-MIN_COSINE: Final = {
-    ("onnx", "image", "int8"): 0.99,
-    ("onnx", "text", "int8"): 0.99,
-    ("executorch", "image", "int8"): 0.9,
-    ("executorch", "text", "int8"): 0.97,
-    ("coreml", "image", "int8"): 0.98,
-    ("coreml", "text", "int8"): 0.98,
-    ("coreml", "image", "palette6"): 0.95,
-    ("coreml", "text", "palette6"): 0.95,
-    ("executorch-coreml", "image", "int8"): 0.98,
-    ("executorch-coreml", "text", "int8"): 0.98,
+
+class Least(NamedTuple):
+    """Cosines to eager PyTorch below which an export fails."""
+
+    probe: float  # of any probe
+    mean: float  # over the probes, and over the held-out photos or captions
+
+
+# Measured with lantern, twice (docs/experiments.md), and below it by half of its distance to 1, or
+# so. One of 500 held-out photos may be far off (0.938 was seen): the mean shows what is broken for
+# all, recall what is lost. Activations of ExecuTorch's convolutions are int8 too; the others
+# quantise weights alone.
+LEAST: Final = {
+    ("onnx", "image", "int8"): Least(0.99, 0.997),
+    ("onnx", "text", "int8"): Least(0.99, 0.999),
+    ("executorch", "image", "int8"): Least(0.97, 0.98),
+    ("executorch", "text", "int8"): Least(0.99, 0.999),
+    ("coreml", "image", "int8"): Least(0.99, 0.997),
+    ("coreml", "text", "int8"): Least(0.99, 0.999),
+    ("coreml", "image", "palette6"): Least(0.95, 0.97),
+    ("coreml", "text", "palette6"): Least(0.95, 0.97),
+    ("executorch-coreml", "image", "int8"): Least(0.99, 0.997),
+    ("executorch-coreml", "text", "int8"): Least(0.99, 0.999),
 }
-MIN_COSINE_FP32: Final = 0.9999
+LEAST_FP32: Final = Least(0.9999, 0.9999)
 # Core ML as ExecuTorch gives it keeps float32 where we ask for it, and is interpreted in float32.
 
 # Scikit-image's sample photos, scaled down: chelsea, coffee and rocket are CC0
@@ -122,14 +132,14 @@ def require_probes(
     }
 
 
-def least_cosine(target: str, tower: str, precision: str) -> float:
-    return MIN_COSINE.get((target, tower, precision), MIN_COSINE_FP32)
+def least_cosine(target: str, tower: str, precision: str) -> Least:
+    return LEAST.get((target, tower, precision), LEAST_FP32)
 
 
 def require_parity(
     target: str, tower: str, precision: str, eager: Matrix, lowered: Callable[[], Matrix]
 ) -> Parity:
-    """Compare unit rows (N, D); raises ParityError naming the worst probe."""
+    """Compare unit rows (N, D); raises ParityError naming the worst probe, or the mean."""
     found = lowered()
     where = f"{target}, {tower} encoder"
     if found.shape != eager.shape:
@@ -137,10 +147,12 @@ def require_parity(
     cosines = (eager * found).sum(axis=1)
     least = least_cosine(target, tower, precision)
     worst = int(np.argmin(np.where(np.isfinite(cosines), cosines, -np.inf)))
-    if not float(cosines[worst]) >= least:  # also catches NaN
+    if not float(cosines[worst]) >= least.probe:  # also catches NaN
         raise ParityError(
-            f"{where}, probe {worst}: cosine {cosines[worst]:.5f} to eager PyTorch, needs {least}"
+            f"{where}, probe {worst}: cosine {cosines[worst]:.5f} to eager PyTorch, "
+            f"needs {least.probe}"
         )
+    _require_mean(where, "probes", cosines, least)
     lengths = np.linalg.norm(found, axis=1)
     if not np.allclose(lengths, 1.0, atol=2e-3):
         raise ParityError(f"{where}: rows have lengths {lengths}, not 1")
@@ -166,20 +178,29 @@ def hold_out(
     )
 
 
-def require_recall(lowered: Lowered, towers: Towers, held: HeldOut) -> dict[str, Any]:
+def require_recall(
+    lowered: Lowered, towers: Towers, held: HeldOut, precision: str
+) -> dict[str, Any]:
     """The second gate: every held-out photo and caption through the lowered files."""
     if lowered.images is None or lowered.texts is None:
         return {}
+    target = lowered.target
     images = lowered.images(held.photos)
-    found: dict[str, Any] = {"photos": len(images), "image": _cosines(held.images, images)}
+    least = least_cosine(target, "image", precision)
+    cosines = (held.images * images).sum(axis=1)
+    _require_mean(f"{target}, image encoder", "held-out photos", cosines, least)
+    found: dict[str, Any] = {"photos": len(images), "image": _told(cosines)}
+    least = least_cosine(target, "text", precision)
     for name, (texts, owner) in held.captions.items():
         vectors = lowered.texts(towers.rows(texts))
+        cosines = (held.texts[name] * vectors).sum(axis=1)
+        _require_mean(f"{target}, text encoder", f"held-out {name}", cosines, least)
         eager = r1_of(held.images, held.texts[name], owner)
         here = r1_of(images, vectors, owner)
-        require_little_lost(lowered.target, name, eager=eager, lowered=here)
+        require_little_lost(target, name, eager=eager, lowered=here)
         found[name] = {
             "captions": len(texts),
-            **_cosines(held.texts[name], vectors),
+            **_told(cosines),
             "r1_eager": eager,
             "r1": here,
             "r1_lost": round(eager - here, 2),
@@ -200,8 +221,16 @@ def require_little_lost(target: str, captions: str, *, eager: float, lowered: fl
         )
 
 
-def _cosines(eager: Matrix, found: Matrix) -> dict[str, float]:
-    cosines = (eager * found).sum(axis=1)
+def _require_mean(where: str, what: str, cosines: NDArray[np.float32], least: Least) -> None:
+    mean = float(cosines.mean())
+    if not mean >= least.mean:  # also catches NaN
+        raise ParityError(
+            f"{where}: mean cosine {mean:.5f} to eager PyTorch over {len(cosines)} {what}, "
+            f"needs {least.mean}"
+        )
+
+
+def _told(cosines: NDArray[np.float32]) -> dict[str, float]:
     return {
         "cosine_min": round(float(cosines.min()), 6),
         "cosine_mean": round(float(cosines.mean()), 6),

@@ -71,7 +71,8 @@ def _write_programs(
     image.write_bytes(
         to_executorch.image_program(towers.image, pixels, precision=precision, delegate=delegate)
     )
-    with tables_as(towers.text, precision if delegate == "xnnpack" else "fp32"):
+    # Core ML's own quantiser leaves tables alone inside ExecuTorch; iOS 17 looks up int8 rows.
+    with tables_as(towers.text, "fp32" if delegate == "vulkan" else precision):
         text.write_bytes(
             to_executorch.text_program(
                 towers.text,

@@ -16,9 +16,12 @@ pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
 from export.__main__ import captions_of, check_targets, main  # noqa: E402
 from export.parity import (  # noqa: E402
+    LEAST,
+    LEAST_FP32,
     MAX_R1_LOST,
     HeldOut,
     ParityError,
+    least_cosine,
     require_little_lost,
     require_parity,
     require_recall,
@@ -107,6 +110,10 @@ def test_another_weight_or_resize_is_another_space(checkpoint: Checkpoint) -> No
     assert space_of(student, recipe, checkpoint.vocabulary) != space
 
 
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
 def test_parity_refuses_what_disagrees() -> None:
     rows = np.eye(3, dtype=np.float32)
     assert require_parity("onnx", "image", "fp32", rows, lambda: rows).cosine_min == 1.0
@@ -116,6 +123,10 @@ def test_parity_refuses_what_disagrees() -> None:
         require_parity(
             "onnx", "image", "fp32", rows, lambda: np.where(rows[:, [1]] > 0, np.nan, rows)
         )
+    # No probe far off, but all of them some: a deviation of 0.005 is within what one may have.
+    off = unit_rows(rows + 0.08)
+    with pytest.raises(ParityError, match=r"mean cosine 0\.99\d+ to eager PyTorch over 3 probes"):
+        require_parity("onnx", "image", "int8", rows, lambda: off)
     with pytest.raises(ParityError, match="lengths"):
         require_parity("onnx", "image", "fp32", rows, lambda: 2 * rows)
 
@@ -150,28 +161,45 @@ def test_int8_may_lose_a_point_and_no_more() -> None:
 
 
 def test_a_target_that_finds_less_fails_the_export(checkpoint: Checkpoint) -> None:
-    """The second gate, on the towers themselves: as they are, and with photos mixed up."""
+    """The second gate: with the vectors as they are, mixed up, and all a little off."""
     towers = from_checkpoint(checkpoint).towers
-    photos = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
-    vectors = towers.images(photos)
+    rng = np.random.default_rng(0)
+    # Six photos so alike that any two have a cosine of 0.9999: cosines do not show a mix-up.
+    vectors = unit_rows(1.0 + 0.01 * rng.normal(size=(6, 16)))
+    assert (vectors @ vectors.T).min() > 0.999
+    photos = np.zeros((6, 32, 32, 3), np.uint8)
     # Each caption's own vector is its photo's: eager PyTorch finds every one first.
     held = HeldOut(
         photos, {"captions": (tuple("abcdef"), np.arange(6))}, vectors, {"captions": vectors}
     )
 
-    def lowered(order: list[int]) -> Lowered:
+    def lowered(images: np.ndarray, texts: np.ndarray = vectors) -> Lowered:
         return Lowered(
             "onnx", "image.onnx", "text.onnx", "test", "run",
-            images=lambda given: towers.images(given)[order],
-            texts=lambda rows: vectors,
-            details={},
+            images=lambda given: images, texts=lambda rows: texts, details={},
         )  # fmt: skip
 
-    found = require_recall(lowered([0, 1, 2, 3, 4, 5]), towers, held)
+    found = require_recall(lowered(vectors), towers, held, "int8")
     assert found["captions"]["r1_lost"] == 0.0
     assert found["photos"] == 6
     with pytest.raises(ParityError, match=r"first in 66\.67 %, eager"):
-        require_recall(lowered([1, 0, 2, 3, 4, 5]), towers, held)
+        require_recall(lowered(vectors[[1, 0, 2, 3, 4, 5]]), towers, held, "int8")
+    # A constant added to every vector finds the same photos, and is wrong all the same.
+    off = unit_rows(vectors + np.eye(16)[0] / 2)
+    for given, says in (
+        (lowered(off, off), r"image encoder: mean cosine 0\.9\d+ .* over 6 held-out photos"),
+        (lowered(vectors, off), r"text encoder: mean cosine 0\.9\d+ .* over 6 held-out captions"),
+    ):
+        with pytest.raises(ParityError, match=says):
+            require_recall(given, towers, held, "int8")
+
+
+def test_what_each_target_may_be_off_is_ordered() -> None:
+    """A mean is never asked to be lower than any probe, nor int8 nearer than float32."""
+    for (target, tower, precision), least in LEAST.items():
+        assert least.probe <= least.mean <= LEAST_FP32.mean, (target, tower, precision)
+        assert least_cosine(target, tower, precision) == least
+    assert least_cosine("coreml", "image", "fp32") == LEAST_FP32
 
 
 @pytest.mark.parametrize(
