@@ -396,7 +396,7 @@ def test_the_phones_steps_give_the_golden_vectors(whole: Path, tmp_path: Path) -
     desktop = open_flat(copy / "index" / "vectors.bin")
     for number, photo in enumerate(photos):
         hits = phone.search(photo, 4)
-        assert dict((photo_id, score) for score, photo_id in hits)[int(ids[number])] > 0.99
+        assert {photo_id: score for score, photo_id in hits}[int(ids[number])] > 0.99
         scores = dict(zip(ids.tolist(), desktop.scores(photo).tolist(), strict=True))
         for score, photo_id in hits:
             assert score == pytest.approx(scores[photo_id], abs=1e-5)
