@@ -148,6 +148,31 @@ def test_a_film_is_seen_through_a_bright_frame(tmp_path: Path, dark: int) -> Non
     assert np.abs(found.pixels.astype(int) - expected).mean() < 16
 
 
+@needs_raw
+@needs_video
+def test_a_shot_in_several_files_is_shown_as_one(bench: Bench) -> None:
+    """RAW beside JPEG, still beside film: real files of each, by name alone."""
+    still = (Path(__file__).parent.parent / "data" / "turned.heic").read_bytes()
+    for name, data in {
+        "IMG_1.dng": dng(jpeg(1, width=320, height=240)), "IMG_1.jpg": jpeg(2),
+        "IMG_2.heic": still, "IMG_2.mov": film(), "IMG_3.jpg": jpeg(4),
+    }.items():  # fmt: skip
+        bench.write(f"2024/{name}", data)
+    assert bench.sync().added == 5
+    with bench.library.reader.reading() as db:
+        rows = db.execute(
+            "SELECT l.path, g.group_id, g.why FROM groups g JOIN locations l USING (photo_id)"
+        ).fetchall()
+    groups: dict[int, set[str]] = {}
+    for path, group_id, _ in rows:
+        groups.setdefault(group_id, set()).add(Path(path.decode()).name)
+    assert sorted(groups.values(), key=sorted) == [
+        {"IMG_1.dng", "IMG_1.jpg"},
+        {"IMG_2.heic", "IMG_2.mov"},
+    ]
+    assert {why for _, _, why in rows} <= {"first", "raw", "live"}
+
+
 @needs_video
 @pytest.mark.parametrize("data", [b"", b"not a film", b"\0\0\0\x18ftypqt  " + b"\0" * 400])
 def test_what_is_no_film_is_rejected_in_words(tmp_path: Path, data: bytes) -> None:
