@@ -6,9 +6,9 @@ Files are made, written in pieces, overwritten, replaced, cut short, renamed, mo
 copied, linked, touched, deleted and spoilt; folders are made, renamed, moved, moved out of the
 library and back, copied, hidden and deleted; the whole root goes away and comes back, now and
 then in another's place. Every so often the operations pause until the library is quiet, and
-then it must list exactly what is on disk, each path with the photo of its bytes or, where
-these are no photo, with a reason. Sweeps by the clock are off: what is found is found by
-events and by the indexing thread's own doubts.
+then it must list exactly what is on disk, each path with the photo of its bytes, read with
+the XMP file beside it, or, where these are no photo, with a reason. Sweeps by the clock are
+off: what is found is found by events and by the indexing thread's own doubts.
 
 Prints one line of JSON; ends with 1 where anything was wrong, and the seed repeats the run.
 """
@@ -32,6 +32,7 @@ from typing import Final
 
 from PIL import Image
 
+from photosearch import sidecar
 from photosearch.decode import hash_file
 from photosearch.indexer import Indexer
 from photosearch.library import Library
@@ -46,9 +47,16 @@ MAX_FILES: Final = 400
 MAX_DEPTH: Final = 8  # of folders made; moved ones may end deeper
 ROOT_AWAY_SECONDS: Final = (0.2, 8.0)
 SPOILT: Final = b"this is no photo, whatever its name says"
+XMP: Final = (
+    b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF"
+    b" xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'><rdf:Description"
+    b" xmlns:xmp='http://ns.adobe.com/xap/1.0/' xmp:Rating='%d' xmp:Label='%d'/>"
+    b"</rdf:RDF></x:xmpmeta>"
+)
 ODD_NAMES: Final = ("caf\u00e9.jpg", "new\nline.JPG", "a b.jpeg", os.fsdecode(b"\xff\xfe.jpg"))
 
-Known = dict[bytes, bytes | None]  # path -> hash of the photo's bytes; None for no photo
+# path -> hash of the photo's bytes, None for no photo; digest of the XMP file it was read with
+Known = dict[bytes, tuple[bytes | None, bytes | None]]
 
 
 @dataclass
@@ -88,7 +96,8 @@ class Disk:
             "copy folder": (1, self.copy_folder), "folder leaves": (2, self.folder_leaves),
             "folder comes": (2, self.folder_comes), "delete folder": (1, self.delete_folder),
             "hide folder": (1, self.hide_folder), "mark folder": (1, self.mark_folder),
-            "other name": (2, self.other_name),
+            "other name": (2, self.other_name), "sidecar": (5, self.sidecar),
+            "lose sidecar": (2, self.lose_sidecar),
         }  # fmt: skip
 
     def step(self) -> str:
@@ -103,7 +112,7 @@ class Disk:
 
     def files(self) -> list[Path]:
         found = [p for p in self.root.rglob("*") if p.is_file() and not p.is_symlink()]
-        return sorted(p for p in found if p.name != ".nomedia")
+        return sorted(p for p in found if p.name != ".nomedia" and p.suffix != ".xmp")
 
     def folders(self) -> list[Path]:
         return sorted([self.root, *(p for p in self.root.rglob("*") if _is_folder(p))])
@@ -223,6 +232,18 @@ class Disk:
         if found:
             self.rng.choice(found).rename(self.free(self.a_folder()))
 
+    def sidecar(self) -> None:
+        """As programs write beside a photo what they know of it: new, or over an older one."""
+        file = self.a_file()
+        beside = self.rng.choice((file.with_suffix(".xmp"), file.with_name(f"{file.name}.xmp")))
+        rating = self.rng.randrange(6)
+        beside.write_bytes(XMP % (rating, self.rng.randrange(10**6)))
+
+    def lose_sidecar(self) -> None:
+        found = sorted(self.root.rglob("*.xmp"))
+        if found:
+            self.rng.choice(found).unlink()
+
     # --- folders ------------------------------------------------------------------------------
 
     def new_folder(self) -> None:
@@ -304,24 +325,30 @@ def on_disk(root: Path) -> dict[bytes, bytes]:
 
 def in_library(file: Path) -> Known:
     with contextlib.closing(open_reader(file)) as db:
-        return dict(
-            db.execute(
-                "SELECT l.path, p.content_hash FROM locations l"
-                " LEFT JOIN photos p ON p.id = l.photo_id"
-            ).fetchall()
+        rows = db.execute(
+            "SELECT l.path, p.content_hash, f.beside FROM locations l"
+            " LEFT JOIN photos p ON p.id = l.photo_id LEFT JOIN facts f ON f.photo_id = p.id"
         )
+        return {path: (digest, beside) for path, digest, beside in rows}
 
 
 def differences(wanted: dict[bytes, bytes], known: Known, root: Path) -> list[str]:
     """In words; a file that is known as none must be one that cannot be decoded."""
     wrong = [f"missed {path!r}" for path in sorted(wanted.keys() - known.keys())]
     wrong += [f"ghost {path!r}" for path in sorted(known.keys() - wanted.keys())]
+    beside: dict[bytes, bytes | None] = {}  # by photo: of its places, the first with one speaks
+    for path in sorted(wanted):
+        found = sidecar.digest(sidecar.read_beside(os.path.join(root, os.fsdecode(path))))
+        beside[wanted[path]] = beside.get(wanted[path]) or found
     for path in sorted(wanted.keys() & known.keys()):
-        digest = known[path]
-        if digest is None and _is_sound(root / os.fsdecode(path)):
-            wrong.append(f"rejected though sound {path!r}")
-        elif digest is not None and digest != wanted[path]:
+        digest, read_with = known[path]
+        if digest is None:
+            if _is_sound(root / os.fsdecode(path)):
+                wrong.append(f"rejected though sound {path!r}")
+        elif digest != wanted[path]:
             wrong.append(f"other bytes {path!r}")
+        elif read_with != beside[digest]:
+            wrong.append(f"another XMP file than the one beside {path!r}")
     return wrong
 
 
@@ -379,7 +406,8 @@ def soak(base: Path, *, seconds: float, seed: int, check_every: float = 40.0) ->
             if wrong:
                 break
         indexed = indexer.order(lambda: len(library.index.exact))
-        searchable = len({digest for digest in in_library(file).values() if digest is not None})
+        photos = {digest for digest, _ in in_library(file).values()}
+        searchable = len(photos - {None})
         if indexed != searchable:
             outcome.wrong.append(f"{indexed} photos in the index, {searchable} located")
     finally:
