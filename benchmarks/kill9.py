@@ -2,17 +2,18 @@
 
     python benchmarks/kill9.py --rounds 1000 [--seed N] [--json]
 
-Each round forks a writer that adds, moves, rejects and deletes photos in batches,
-tends and keeps a graph (from the first photo on), empties the WAL and forgets
-roots, telling the parent before and after every commit. The parent kills it
-(SIGKILL) after up to 200 ms of work, then opens the library as the next start
-would and checks:
+Each round forks a writer that adds, moves, rejects and deletes photos in batches, learns and
+keeps cells and, in every other round, a graph (from the first photos on), empties the WAL,
+deletes what was waiting out its grace and forgets roots, telling the parent before and after
+every commit. The parent kills it (SIGKILL) after up to 200 ms of work, then opens the library
+as the next start would and checks:
 
 - integrity_check and foreign_key_check find nothing;
 - every acknowledged change is there, nothing that was never asked for is, and of
   the change in hand either all or nothing;
 - the index holds exactly the located photos, with the vectors they were given;
-- a search for a photo's own vector finds it, by the graph as by exact search.
+- the rows lie where their cells are, with the signs that the cells' middles give them;
+- a search for a photo's own vector finds it, by cells and graph as by exact search.
 
 POSIX only: it forks, so that a round costs milliseconds, not the start of Python.
 """
@@ -37,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from photosearch.index import hnsw
+from photosearch.index import cells, hnsw, neighbours
 from photosearch.library import Changes, Embedded, Library, writer
 from photosearch.store import graphs
 from photosearch.store.connection import problems
@@ -61,11 +62,20 @@ def stamp(number: int) -> Stamp:
     return Stamp(number, number, 1, number)
 
 
-def open_small(file: Path) -> Library:
-    """A library that builds and keeps its graph from the first photos on."""
+def open_small(file: Path, *, graph: bool) -> Library:
+    """A library that learns and keeps its cells, or builds its graph, from the first photos on."""
     writer.KEEP_AFTER = 8  # type: ignore[misc]
     graphs.CHUNK_BYTES = 4096  # type: ignore[misc]
-    return Library(file, space="kill9", dim=DIM, bundle="kill9", graph_from=40 * DIM * 4)
+    neighbours.TAKE_IN, neighbours.MAX_HOMELESS = 8, 16  # type: ignore[misc]
+    cells.ROWS_A_CELL, cells.FIRST_ROWS = 4, 4  # type: ignore[misc]
+    return Library(
+        file,
+        space="kill9",
+        dim=DIM,
+        bundle="kill9",
+        graph_from=40 * DIM * 4 if graph else 1 << 60,
+        cells_from=40 * DIM * 4,
+    )
 
 
 def apply(model: Model, change: Message) -> Model:
@@ -122,7 +132,7 @@ def write_until_killed(file: Path, model: Model, seed: int, counter: int, pipe: 
     def say(message: Message) -> None:
         os.write(pipe, json.dumps(message).encode() + b"\n")
 
-    library = open_small(file)
+    library = open_small(file, graph=seed % 2 == 1)
     say({"op": "up"})
     while True:
         change = draw(model, rnd, counter)
@@ -189,9 +199,11 @@ def held(library: Library) -> Model:
     return found
 
 
-def verify(file: Path, model: Model, in_hand: Message | None, tally: dict[str, int]) -> Model:
+def verify(
+    file: Path, model: Model, in_hand: Message | None, tally: dict[str, int], *, graph: bool
+) -> Model:
     """Open as the next start would; returns what is there, which must be what was promised."""
-    library = open_small(file)
+    library = open_small(file, graph=graph)
     try:
         assert not (found := problems(library._db)), found
         now = held(library)
@@ -202,11 +214,21 @@ def verify(file: Path, model: Model, in_hand: Message | None, tally: dict[str, i
         numbers = {number for number in now.values() if number is not None}
         by_id = {library.photo_with_hash(digest(number)): number for number in numbers}
         assert set(library.index.exact.ids().tolist()) == set(by_id), "index and library differ"
+        if library.index.cells is not None:
+            library.index.cells.check(library.index.exact)
+            tally["cells_taken_up"] += 1
         if library.index.wants_graph:
             kept = library._db.execute("SELECT count(*) FROM graphs WHERE ready = 1").fetchone()[0]
             library.tend_graph(threads=1)
             tally["graphs_kept"] += kept
             tally["graphs_loaded"] += library.index.kind == "hnsw"
+        else:
+            for _ in range(20):
+                if not library.tend_graph(threads=1):
+                    break
+        if library.index.cells is not None:
+            library.index.cells.check(library.index.exact)
+            tally["cells_made"] += library.index.cells_made
         for photo_id, number in list(by_id.items())[:40]:
             ids, scores = library.index.search(vector(number), 1)
             assert ids.tolist() == [photo_id], "a photo is not its own nearest"
@@ -219,10 +241,20 @@ def verify(file: Path, model: Model, in_hand: Message | None, tally: dict[str, i
 
 def run(rounds: int, seed: int, folder: Path) -> dict[str, Any]:
     file = folder / "library.db"
-    tally = {"in_hand_kept": 0, "graphs_kept": 0, "graphs_loaded": 0, "photos_checked": 0}
+    tally = dict.fromkeys(
+        (
+            "in_hand_kept",
+            "cells_taken_up",
+            "cells_made",
+            "graphs_kept",
+            "graphs_loaded",
+            "photos_checked",
+        ),
+        0,
+    )
     tally["commits"] = 0
     model: Model = {}
-    open_small(file).close()
+    open_small(file, graph=False).close()
     if hnsw.available():
         hnsw.spare_words()  # imports hnswlib here, once, and not in every child
     began = time.monotonic()
@@ -232,7 +264,7 @@ def run(rounds: int, seed: int, folder: Path) -> dict[str, Any]:
         model, in_hand = one_round(file, model, seed + number, counter)
         tally["commits"] += model != before
         try:
-            model = verify(file, model, in_hand, tally)
+            model = verify(file, model, in_hand, tally, graph=(seed + number) % 2 == 1)
         except BaseException:
             print(f"round {number} of seed {seed}: {folder} is kept", file=sys.stderr)
             raise

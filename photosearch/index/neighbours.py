@@ -32,7 +32,8 @@ CELLS_FROM_BYTES: Final = 48 << 20
 GRAPH_FROM_BYTES: Final = 1 << 62
 # A filter that leaves more than this share of the library reads cells, fewer photos are gathered.
 FILTER_SHARE: Final = 0.05
-MAX_UNSETTLED: Final = 1024  # photos without a cell, or a fiftieth of the library
+TAKE_IN: Final = 256  # new photos in the tail, which every query reads, before they get cells
+MAX_HOMELESS: Final = 512  # photos whose cell is full, or a hundredth of the library
 STEP_S: Final = 0.5  # of work on cells at a time
 OVERSAMPLE: Final = 4  # candidates asked of the graph for each result wanted
 MAX_TAIL: Final = 4096  # photos not in the graph yet, searched exactly until it takes them in
@@ -79,6 +80,7 @@ class Index:
         self._cells = cells
         self._cells_from = cells_from_bytes
         self._arranging: Iterator[Cells | None] | None = None
+        self._homeless = 0  # photos in the tail that found no room when they were last taken in
         self._learned = len(exact)  # photos when cells were last learned or taken up
         self.cells_made = 0  # times they were laid out
         self._graph: HnswGraph | None = None
@@ -134,7 +136,10 @@ class Index:
                 found = self._cells.near(self.exact, query, k, among=among)
             if found is not None:
                 return found
-        return best(*self.exact.scores_of(allowed, query), k)
+        with self.exact.lock:
+            ids, rows = self.exact.rows_at(allowed)
+            scores = self.exact.dot(rows, query)
+        return best(ids, scores, k)
 
     def recall(self, queries: Matrix, *, k: int = RECALL_K) -> float:
         """Share of the k best photos that a search finds, over these queries."""
@@ -236,15 +241,17 @@ class Index:
         if self._arranging is None:
             if len(self.exact) * self.exact.dim * 4 <= self._cells_from:
                 return False
-            limit = max(MAX_UNSETTLED, len(self.exact) // 50)
             outgrown = not self._learned // 2 <= len(self.exact) <= 2 * self._learned
             if self._cells is None or outgrown:
                 log.info("cells.learn photos=%d", len(self.exact))
-                self._learned = len(self.exact)
+                self._learned, self._homeless = len(self.exact), 0
                 self._arranging = build(self.exact)
-            elif self.exact.tail_count <= limit or self._take_in() <= limit // 2:
-                return False
             else:
+                if self.exact.tail_count > self._homeless + TAKE_IN:
+                    self._homeless = self._take_in()
+                if self._homeless <= max(MAX_HOMELESS, len(self.exact) // 100):
+                    return False
+                self._homeless = 0
                 self._arranging = settle(self.exact, self._cells)
         until = time.monotonic() + STEP_S
         for made in self._arranging:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from photosearch.store.connection import Connection
@@ -150,7 +150,16 @@ def put_locations(db: Connection, places: Sequence[Location]) -> None:
         " mtime_ns = excluded.mtime_ns, device = excluded.device, inode = excluded.inode,"
         " photo_id = excluded.photo_id, rejected = excluded.rejected",
         (
-            (place.root_id, place.path, *astuple(place.stamp), place.photo_id, place.rejected)
+            (
+                place.root_id,
+                place.path,
+                place.stamp.size_bytes,
+                place.stamp.mtime_ns,
+                place.stamp.device,
+                place.stamp.inode,
+                place.photo_id,
+                place.rejected,
+            )
             for place in places
         ),
     )

@@ -320,15 +320,16 @@ def test_searches_and_commits_at_once_return_only_committed_photos(tmp_path: Pat
 
 
 @posix
-def test_kill_9_at_random_moments_loses_nothing_acknowledged() -> None:
+@pytest.mark.parametrize("rounds", [8, pytest.param(150, marks=pytest.mark.slow)])
+def test_kill_9_at_random_moments_loses_nothing_acknowledged(rounds: int) -> None:
     """benchmarks/kill9.py says what is checked; it is run there a thousand times over."""
-    command = [sys.executable, str(CHECKOUT / "benchmarks" / "kill9.py"), "--rounds", "40"]
+    kill9 = [sys.executable, str(CHECKOUT / "benchmarks" / "kill9.py"), "--rounds", str(rounds)]
     seed = str(random.SystemRandom().randrange(1 << 30))
-    done = subprocess.run([*command, "--seed", seed], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*kill9, "--seed", seed], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert (result["lost"], result["invented"], result["rounds"]) == (0, 0, 40)
-    assert result["commits"] > 3  # on a machine that does much else
+    assert (result["lost"], result["invented"], result["rounds"]) == (0, 0, rounds)
+    assert result["commits"] > 0  # on a machine that does much else
 
 
 # --- damaged pages ------------------------------------------------------------------------------

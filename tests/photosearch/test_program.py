@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -324,6 +325,24 @@ def test_a_damaged_library_is_named_and_exits_6(painted_disk: Program) -> None:
     for args in (["search", "red"], ["status"], ["index"], ["--no-open"]):
         done = painted_disk.run(*args, check=6)
         assert "is damaged" in done.stderr
+
+
+def test_damage_that_no_search_would_meet_is_found_before_anything_is_shown(
+    painted_disk: Program,
+) -> None:
+    painted_disk.index()
+    file = painted_disk.home / "library.db"
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'folders'")
+        ((page_bytes,),) = db.execute("PRAGMA page_size")
+    assert painted_disk.find("red")[0] == "red.jpg"
+    with file.open("r+b") as stream:
+        stream.seek((root - 1) * page_bytes)
+        stream.write(b"\xff" * page_bytes)
+    done = painted_disk.run("search", "red", check=6)
+    assert done.stdout == ""
+    assert "is damaged" in done.stderr
 
 
 def test_a_missing_library_is_offline_exits_5_and_loses_nothing(painted_disk: Program) -> None:
