@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data import DataError, PhotoSet, read_captions, read_photos
-from photosearch.bundle import load_background, open_bundle
+from photosearch.bundle import open_bundle
 from photosearch.encoder import open_encoder
 from photosearch.errors import PhotosearchError, UsageError
 from photosearch.preprocess import normalise
@@ -29,7 +29,6 @@ from photosearch.types import Matrix, Preprocess
 
 PROMPT: Final = "a photo of a {}"
 BATCH: Final = 32
-CUTOFFS: Final = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0)
 
 Metrics = dict[str, float | int | dict[str, float]]
 
@@ -127,32 +126,6 @@ def label_metrics(images: Matrix, texts: Matrix, labels: NDArray[np.int64]) -> M
     }
 
 
-def cutoff_table(
-    scores: NDArray[np.float32], own: NDArray[np.bool_], background: NDArray[np.float32]
-) -> list[dict[str, float]]:
-    """What a relevance cut-off lets through, at several heights.
-
-    scores (Q, N) of queries against photos; own (Q, N) marks the true ones;
-    background (Q, M) the same queries against the bundle's background.
-    Per z: the percentage of true photos at or above mean + z * spread, and the mean
-    number of other photos that pass, of the whole set.
-    """
-    middle = background.mean(axis=1, keepdims=True)
-    spread = background.std(axis=1, keepdims=True)
-    height = (scores - middle) / spread
-    rows: list[dict[str, float]] = []
-    for z in CUTOFFS:
-        passed = height >= z
-        rows.append(
-            {
-                "z": z,
-                "true_percent": round(100.0 * float(passed[own].mean()), 1),
-                "others": round(float((passed & ~own).sum(axis=1).mean()), 1),
-            }
-        )
-    return rows
-
-
 # --- models ---------------------------------------------------------------------------
 
 
@@ -201,21 +174,6 @@ def _labels(photos: PhotoSet) -> tuple[list[str], NDArray[np.int64]]:
     return names, np.asarray([names.index(str(label)) for label in photos.labels])
 
 
-def evaluate_cutoffs(
-    model: Model, photos: PhotoSet, background: Matrix, *, by_label: bool
-) -> list[dict[str, float]]:
-    if by_label:
-        names, labels = _labels(photos)
-        texts = [PROMPT.format(name) for name in names]
-        own = labels[None, :] == np.arange(len(names))[:, None]
-    else:
-        texts = [caption for captions in photos.captions for caption in captions]
-        owner = np.asarray([n for n, group in enumerate(photos.captions) for _ in group])
-        own = owner[:, None] == np.arange(len(photos))[None, :]
-    queries = embed_texts(model, texts)
-    return cutoff_table(queries @ embed_photos(model, photos).T, own, queries @ background.T)
-
-
 def replace_captions(photos: PhotoSet, captions: dict[str, tuple[str, ...]]) -> PhotoSet:
     """The same photos with other captions; those without any are searched among all the same."""
     known = tuple(captions.get(key, ()) for key in photos.keys)
@@ -251,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(args: argparse.Namespace) -> Metrics | list[dict[str, float]]:
+def run(args: argparse.Namespace) -> Metrics:
     if (args.captions is None) != (args.field is None):
         raise UsageError("--captions and --field go together")
     if args.labels and args.captions is not None:
@@ -260,13 +218,6 @@ def run(args: argparse.Namespace) -> Metrics | list[dict[str, float]]:
     photos = read_photos(args.data, model.preprocess)
     if args.captions is not None:
         photos = replace_captions(photos, read_captions(args.captions, args.field))
-    if args.cutoffs:
-        if args.bundle is None:
-            raise UsageError("--cutoffs needs --bundle, which holds the background")
-        background = load_background(open_bundle(args.bundle))
-        if background is None:
-            raise UsageError(f"{args.bundle}: holds no background to cut off by")
-        return evaluate_cutoffs(model, photos, background.vectors, by_label=args.labels)
     return evaluate_labels(model, photos) if args.labels else evaluate_captions(model, photos)
 
 
@@ -281,7 +232,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", action="store_true", help='labels as "a photo of a LABEL"')
     parser.add_argument("--captions", type=Path, metavar="FILE", help="other captions, by key")
     parser.add_argument("--field", help="the field of --captions that holds them")
-    parser.add_argument("--cutoffs", action="store_true", help="what each relevance cut-off passes")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     return parser
 

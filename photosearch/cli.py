@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from photosearch import __version__
-from photosearch.commands import adapt, bundle, care, desktop, index, life, search, serve
+from photosearch.commands import adapt, bundle, care, desktop, evaluate, index, life, search, serve
 from photosearch.commands.common import Commands, Run
 from photosearch.errors import PhotosearchError
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-GROUPS: Final = (serve, desktop, index, search, care, life, bundle, adapt)
+GROUPS: Final = (serve, desktop, index, search, care, life, bundle, evaluate, adapt)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

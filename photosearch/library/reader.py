@@ -28,6 +28,7 @@ from photosearch.store.connection import (
 from photosearch.store.facts import Told
 from photosearch.store.mentions import Mentions, mentions
 from photosearch.store.photos import Counts, Place
+from photosearch.store.truth import Said, said
 from photosearch.store.vocabulary import Vocabulary, vocabulary
 from photosearch.types import Ids, Location, Matrix, Photo, Root
 
@@ -129,6 +130,11 @@ class LibraryReader:
         """Words this library can be asked by."""
         with self.reading() as db, snapshot(db):
             return vocabulary(db)
+
+    def said(self) -> list[Said]:
+        """What is said of each photo that has a location."""
+        with self.reading() as db, snapshot(db):
+            return said(db)
 
     def photo_at(self, path: str) -> int | None:
         with self.reading() as db:

@@ -12,7 +12,6 @@ import pytest
 from models.data import DataError, PhotoSet
 from models.evaluate import (
     best_ranks,
-    cutoff_table,
     label_metrics,
     main,
     median_rank,
@@ -77,15 +76,6 @@ def test_labels_equal_brute_force() -> None:
     assert found["label_to_image_r1"] == pytest.approx(100 * np.mean(first))
     share = [np.mean(labels[near] == c) for c, near in enumerate(nearest)]
     assert found["label_to_image_p10"] == pytest.approx(100 * np.mean(share), abs=0.01)
-
-
-def test_cutoffs_count_true_photos_and_others() -> None:
-    background = np.array([[-1.0, 1.0]], np.float32)  # mean 0, spread 1
-    scores = np.array([[2.6, 1.6, 0.1]], np.float32)
-    own = np.array([[True, False, False]])
-    table = {row["z"]: row for row in cutoff_table(scores, own, background)}
-    assert table[1.5] == {"z": 1.5, "true_percent": 100.0, "others": 1.0}
-    assert table[3.0] == {"z": 3.0, "true_percent": 0.0, "others": 0.0}
 
 
 def test_captions_are_replaced_by_key() -> None:
