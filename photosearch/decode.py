@@ -26,6 +26,10 @@ from photosearch.errors import PhotoRejected, PhotosearchError
 from photosearch.types import Facts, Pixels, Preprocess, Stamp
 
 MAX_SECONDS: Final = 60.0  # for one photo; the slowest honest one seen took 4
+# A worker that is ready to run but is not let run by a busy machine gets so many times as long,
+# as long as it has not used its seconds: it has the lowest priority of all, and its file no fault.
+STARVED_TIMES: Final = 10
+STARVED_LOOK_SECONDS: Final = 1.0  # between looks at whether it still is
 MAX_MEMORY_BYTES: Final = 3 << 30  # address space of a worker beyond what it starts with
 MAX_FILE_BYTES: Final = 1 << 30
 NICE: Final = 10
@@ -210,6 +214,17 @@ def _cap_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (started + memory_bytes, resource.RLIM_INFINITY))
 
 
+def _state(pid: int | None) -> tuple[bool, float]:
+    """Whether a process is running or would be if it were let, and the CPU seconds it has used.
+    Only Linux is asked; elsewhere none ever would."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False, 0.0
+    fields = text.rpartition(")")[2].split()  # proc(5): state is the third, utime the 14th
+    return fields[0] == "R", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass
 class _Worker:
     process: multiprocessing.process.BaseProcess
@@ -217,6 +232,8 @@ class _Worker:
     ready: bool = False
     task: Task | None = None
     deadline: float = 0.0
+    cpu_seconds: float = 0.0  # used before its task
+    last_deadline: float = 0.0  # however little it was let run
 
 
 class DecodePool:
@@ -296,6 +313,8 @@ class DecodePool:
     def _start(self, worker: _Worker, task: Task) -> None:
         worker.task = task
         worker.deadline = time.monotonic() + self._max_seconds
+        worker.last_deadline = worker.deadline + (STARVED_TIMES - 1) * self._max_seconds
+        worker.cpu_seconds = _state(worker.process.pid)[1]
         with contextlib.suppress(OSError):  # it died idle: _collect finds its pipe closed
             worker.pipe.send(task)
 
@@ -317,12 +336,21 @@ class DecodePool:
                     continue
                 worker.task = None
                 outcome: Outcome = message
+            elif now >= worker.deadline and self._is_starved(worker, now):
+                worker.deadline = min(now + STARVED_LOOK_SECONDS, worker.last_deadline)
+                continue
             elif now >= worker.deadline:
                 self._discard(worker)
                 outcome = Rejected(f"damaged: decoding took over {self._max_seconds:.0f} seconds")
             else:
                 continue
             yield task, outcome
+
+    def _is_starved(self, worker: _Worker, now: float) -> bool:
+        """Whether a worker is late because others run, not because of its file."""
+        running, cpu_seconds = _state(worker.process.pid)
+        used = cpu_seconds - worker.cpu_seconds
+        return running and used < self._max_seconds and now < worker.last_deadline
 
     def _crashed(self, worker: _Worker) -> Rejected:
         """Blame the file a working worker had; a worker that never started is our own trouble."""

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.spawn
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -117,6 +118,44 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
         assert time.monotonic() - began < 10
     finally:
         own.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for the state")
+@pytest.mark.parametrize("starved", [True, False])
+def test_a_busy_machine_is_not_the_photos_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starved: bool
+) -> None:
+    """Stopped from outside, a worker is as late as one that nobody lets run."""
+    own = DecodePool(workers=1)
+    file = task(written(tmp_path, "a.jpg", jpeg(1)))
+    try:
+        assert isinstance(own.one(file), Picture)
+        own._max_seconds = 1.0
+        process = own._workers[0].process
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        threading.Timer(2.0, os.kill, (process.pid, signal.SIGCONT)).start()
+        # The state of one that waits for its turn, or of one that waits for its disk.
+        monkeypatch.setattr(decode, "_state", lambda pid: (starved, 0.0))
+        found = own.one(file)
+        assert isinstance(found, Picture if starved else Rejected), found
+    finally:
+        own.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for the state")
+def test_what_a_process_is_doing_is_told_from_its_state() -> None:
+    running, seconds = decode._state(os.getpid())
+    assert running
+    assert seconds == pytest.approx(sum(os.times()[:2]), abs=0.1)
+    child = subprocess.Popen(["sleep", "30"])
+    try:
+        time.sleep(0.2)
+        assert decode._state(child.pid) == (False, 0.0)
+    finally:
+        child.kill()
+        child.wait()
+    assert decode._state(child.pid) == (False, 0.0)
 
 
 def test_missing_and_changing_files_are_transient(tmp_path: Path, pool: DecodePool) -> None:
