@@ -134,7 +134,8 @@ def test_a_busy_machine_is_not_the_photos_fault(
         process = own._workers[0].process
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
-        threading.Timer(2.0, os.kill, (process.pid, signal.SIGCONT)).start()
+        if starved:
+            threading.Timer(2.5, os.kill, (process.pid, signal.SIGCONT)).start()
         # The state of one that waits for its turn, or of one that waits for its disk.
         monkeypatch.setattr(decode, "_state", lambda pid: (starved, 0.0))
         found = own.one(file)
