@@ -2,16 +2,21 @@
 
 A cell's middle says how good its rows are to within their spread. The signs of the row less
 the middle say it to within 0.65 of that, for an eighth of a byte a number in place of four:
-enough to leave seven of eight rows of a promising cell unread. (The estimate is RaBitQ's,
-arXiv 2405.12497, without its rotation: |x| = the mean of the row's numbers, taken absolutely,
+enough to leave most rows of a promising cell unread. The estimate is RaBitQ's (arXiv 2405.12497):
+with T, a turn that spreads what a few numbers say over all of them, and x = T (row - middle),
 
-    (row - middle) @ q  ~  |x| * sign(row - middle) @ q
+    (row - middle) @ q  ~  size * sign(x) @ (T q),  size = sum(x ** 2) / sum(|x|)
 
-and a query's numbers are rounded to eight steps, so that bits are compared with bits.)
+(so that a row right in the query's direction is not taken for a lesser one).
+
+A query's numbers are rounded to eight steps, so that bits are compared with bits. Without the
+turn a real model's vectors, whose numbers differ in what they vary by, are told apart half as well.
 """
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -28,14 +33,15 @@ STEP: Final = 0.586
 WEIGHTS: Final = np.asarray([4, 2, 1], np.float32)  # of the planes, in half steps
 CHUNK: Final = 4096  # rows compared at a time: what they need stays in the processor's cache
 # How far a row's score strays from its estimate, as a standard deviation, for unit queries and in
-# |x|: sqrt(pi / 2 - 1) of normal numbers, and a little for the rounding of the query.
-ERROR: Final = 0.80
+# sizes: sqrt(1 - 2 / pi) of normal numbers, and a little for the rounding of the query.
+ERROR: Final = 0.63
 
 
 class Asked:
     """A query as the signs see it."""
 
     def __init__(self, query: Vector) -> None:
+        query = turn(len(query)) @ query
         self.step = STEP * float(np.sqrt(np.dot(query, query) / max(1, len(query))))
         # Eight odd multiples of half a step: each is +-4, +-2 and +-1 halves, one a plane.
         left, planes = query, []
@@ -48,8 +54,7 @@ class Asked:
 
 
 class Signs:
-    """Signs of N rows: bits (N, W), and sizes (N,), the mean absolute number. Rows without any
-    have zeros."""
+    """Signs of N rows: bits (N, W), and sizes (N,). Rows without any have zeros."""
 
     def __init__(self, dim: int, count: int) -> None:
         self.bits: Words = np.zeros((count, word_count(dim)), np.uint64)
@@ -84,19 +89,32 @@ class Signs:
         return found, sizes
 
 
+@lru_cache(maxsize=2)
+def turn(dim: int) -> Matrix:
+    """Columns at right angles, (B, D), B the next power of two: Hadamard's matrix after changes
+    of sign, twice. Signs that are kept depend on it, so it is the same everywhere."""
+    size = WORD_BITS * word_count(dim)
+    hadamard = np.ones((1, 1), np.float32)
+    while len(hadamard) < size:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    seed = hashlib.shake_128(b"photosearch signs").digest(size // 4)
+    changes = np.unpackbits(np.frombuffer(seed, np.uint8)).reshape(2, size) * np.float32(2) - 1
+    turned: Matrix = (hadamard * changes[0]) @ (hadamard * changes[1]) / np.float32(size)
+    return np.ascontiguousarray(turned[:, :dim])
+
+
 def word_count(dim: int) -> int:
-    return -(-dim // WORD_BITS)
+    """Words of bits a row: the next power of two of numbers."""
+    return max(1, (1 << (dim - 1).bit_length()) // WORD_BITS)
 
 
 def sketch(rows: Matrix, middles: Matrix) -> tuple[Words, Vector]:
     """Bits (n, W) and sizes (n,) of these rows, seen from these middles: (n, D), or one (D,)."""
-    apart = rows - middles
-    return _words(apart > 0), np.abs(apart).mean(axis=1, dtype=np.float32)
+    apart = (rows - middles) @ turn(rows.shape[1]).T
+    sums = np.maximum(np.abs(apart).sum(axis=1), 1e-30)
+    return _words(apart > 0), np.einsum("nb,nb->n", apart, apart) / sums
 
 
 def _words(bits: NDArray[np.bool_]) -> Words:
-    """(n, D) packed into (n, W)."""
-    packed = np.packbits(bits, axis=1)
-    padded = np.zeros((len(bits), 8 * word_count(bits.shape[1])), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)
+    """(n, B) packed into (n, W)."""
+    return np.packbits(bits, axis=1).view(np.uint64)

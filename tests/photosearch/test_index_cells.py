@@ -83,6 +83,59 @@ def test_a_query_reads_a_part_of_the_rows(sample: Index, monkeypatch: pytest.Mon
     assert 0 < read["read"] / 20 < 0.1 * len(sample)
 
 
+def test_photos_that_have_no_cell_yet_are_found_and_those_that_left_are_not() -> None:
+    index = in_cells(6000)
+    fresh = clustered(60, seed=9)
+    for number, row in enumerate(fresh):
+        index.add(10_000 + number, row)
+    assert index.exact.tail_count == 60
+    most = np.asarray([*range(1, 6001), *range(10_000, 10_060, 2)])
+    with index.exact.lock:  # by cells, not by one pass over all
+        assert require(index).near(index.exact, fresh[0], 5) is not None
+    for number, row in enumerate(fresh):
+        ids, scores = index.search(row, 5)
+        assert (ids[0], scores[0]) == (10_000 + number, pytest.approx(1, abs=1e-5))
+        among = index.search(row, 5, allowed=most)[0]
+        assert (10_000 + number in among.tolist()) == (number % 2 == 0)
+        assert set(among.tolist()) <= set(most.tolist())
+    index.remove(10_000)
+    assert 10_000 not in index.search(fresh[0], 5)[0].tolist()
+
+
+def test_a_cells_rows_keep_their_signs_when_others_leave_and_come() -> None:
+    index = in_cells(6000)
+    for photo_id in range(1, 6000, 3):
+        index.remove(photo_id)
+    require(index).check(index.exact)
+    for number, row in enumerate(clustered(400, seed=4)):
+        index.add(10_000 + number, row)
+    index.tend(threads=1)
+    assert index.exact.tail_count < 400
+    require(index).check(index.exact)
+    assert index.recall(index.sample(30)) >= 0.97
+    index.cleanse()
+    require(index).check(index.exact)
+    for cell, middle in enumerate(require(index).middles):
+        rows = index.exact.block(cell)
+        if len(rows):
+            np.testing.assert_allclose(middle, rows.mean(axis=0), atol=1e-5)
+
+
+def test_queries_reach_further_along_directions_that_rows_are_strewn_in() -> None:
+    rnd = np.random.default_rng(0)
+    rows = clustered(3000)
+    rows[:, :2] += rnd.standard_normal((3000, 2)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = Index(np.arange(3000), rows, cells_from_bytes=0)
+    index.learn_cells()
+    found = require(index)
+    assert np.trace(found.shape) == pytest.approx(DIM, rel=1e-4)
+    ids, cells_of = index.exact.blocks_of_rows()
+    apart = index.exact.rows_of(ids)[1] - found.middles[cells_of]
+    measured = (apart**2).mean(axis=0)
+    np.testing.assert_allclose(np.diag(found.shape), measured / measured.mean(), rtol=0.1)
+
+
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.99])
 def test_a_filter_of_any_width_loses_nothing(sample: Index, share: float) -> None:
     rnd = np.random.default_rng(3)
@@ -217,7 +270,7 @@ def test_cells_that_name_a_cell_too_many_or_a_photo_twice_are_refused(sample: In
     data = sample.cells_bytes()
     assert data is not None
     count = len(require(sample).middles)
-    ids_at = HEADER.size + 4 * count * (DIM + 1)
+    ids_at = HEADER.size + 4 * count * (DIM + 1) + 4 * DIM * DIM
     cells_at = ids_at + 4 * len(sample)
     broken = bytearray(data)
     broken[cells_at : cells_at + 2] = b"\xff\xff"
