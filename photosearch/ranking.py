@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 from photosearch.fusion import NO_EVIDENCE, Evidence
+from photosearch.relevance import Scale
 from photosearch.types import Ids, Vector
+
+PLAIN_NAT: Final = 0.03  # where nothing tells a query's scale: about what it is in lantern's space
 
 Scored = tuple[int, float]  # photo id, score
 # Above the cut-off by what it shows; with what is written; by neither; or nobody can say.
@@ -23,9 +26,13 @@ class Aim:
     vector: Vector
     allowed: Ids | None = None  # None: all
     skip: int | None = None  # the example itself
-    image: bool = False  # a photo is, or is part of, what is looked for
     known: Evidence = NO_EVIDENCE  # what is written on photos
-    nat: float = 0.0  # cosines that a nat of it is worth
+    scale: Scale | None = None  # None: the bundle has no background
+
+    @property
+    def nat(self) -> float:
+        """Cosines that a nat of evidence is worth."""
+        return PLAIN_NAT if self.scale is None else self.scale.nat
 
     def scores(self, ids: Ids, cosines: Vector) -> Vector:
         """What photos are put in order by."""

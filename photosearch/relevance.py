@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from photosearch.bundle import Background
+from photosearch.bundle import Background, Tail
 from photosearch.types import Vector
 
 # Once something is there, its company is shown down to where so many strangers may be expected
@@ -28,22 +28,43 @@ class Cut:
 
     present: float  # the best photo must reach it, else the query has no answer here
     shown: float  # if it does, photos from here on are relevant
-    nat: float = 0.0  # by how much both fall when e times fewer photos could answer
 
     def of(self, best: float) -> float:
         """The score from which photos are relevant, where the best one has this score."""
         return self.shown if best >= self.present else self.present
 
 
-def cut(vector: Vector, background: Background, *, photos: int, image: bool = False) -> Cut:
-    """The heights for one query among so many photos; `image`: the query is itself a photo."""
+@dataclass(frozen=True)
+class Scale:
+    """How one query scores against photos that nobody chose for it, and what that means."""
+
+    level: float  # mean cosine with the background
+    spread: float  # their standard deviation, and the bundle's floor
+    tail: Tail
+
+    @property
+    def nat(self) -> float:
+        """Cosines by which a height falls when e times fewer photos could answer."""
+        return self.spread * self.tail.slope
+
+    def height(self, photos: float) -> float:
+        """What the best of so many strangers reaches."""
+        told = self.tail.start + self.tail.slope * math.log(max(1.0, photos))
+        return self.level + self.spread * told
+
+    def cut(self, photos: int) -> Cut:
+        """The heights among so many photos."""
+        strangers = min(max(photos * STRANGER_SHARE, 1.0), MAX_STRANGERS)
+        return Cut(present=self.height(photos), shown=self.height(photos / strangers))
+
+
+def scale(vector: Vector, background: Background, *, image: bool = False) -> Scale:
+    """One query's scale; `image`: the query is itself a photo."""
     tail = background.image if image else background.text
     scores = background.vectors @ vector
-    level, spread = float(scores.mean()), float(scores.std()) + tail.floor
+    return Scale(float(scores.mean()), float(scores.std()) + tail.floor, tail)
 
-    def height(among: float) -> float:
-        return level + spread * (tail.start + tail.slope * math.log(max(1.0, among)))
 
-    strangers = min(max(photos * STRANGER_SHARE, 1.0), MAX_STRANGERS)
-    nat = spread * tail.slope
-    return Cut(present=height(photos), shown=height(photos / strangers), nat=nat)
+def cut(vector: Vector, background: Background, *, photos: int, image: bool = False) -> Cut:
+    """The heights for one query among so many photos."""
+    return scale(vector, background, image=image).cut(photos)

@@ -21,7 +21,7 @@ from photosearch.library import LibraryReader
 from photosearch.query import Query
 from photosearch.ranking import Aim, Ranking, Scored, levels
 from photosearch.reasons import meant, reason, written_in_paths
-from photosearch.relevance import cut
+from photosearch.relevance import cut, scale
 from photosearch.types import Hit, Ids, Vector
 
 MAX_RESULTS: Final = 1000  # in one answer
@@ -29,7 +29,6 @@ MAX_OFFSET: Final = 100_000
 SPARE: Final = 16  # asked for beyond the page, against photos deleted since
 LESS_WEIGHT: Final = 1.5  # of `-word`; measured in docs/experiments-query.md
 CLEAR_COSINE: Final = 0.5  # where a bundle without background leaves no telling
-PLAIN_NAT: Final = 0.03  # cosines that a nat is worth there: about what it is in lantern's space
 MAX_CACHED_TEXTS: Final = 256  # texts whose vectors are kept, in memory only
 
 
@@ -118,15 +117,6 @@ class Search:
         more = len(shown) > offset + k
         return Results(self._hits(page, offset, NOTHING, Query()), None, more, 0)
 
-    def cutoff(
-        self, vector: Vector, *, best: float, photos: int, image: bool = False
-    ) -> float | None:
-        """The score from which a photo counts as relevant to this query, where `best` is the
-        best cosine among so many photos; None: no telling. `image`: the query is a photo."""
-        if self._background is None:
-            return None
-        return cut(vector, self._background, photos=photos, image=image).of(best)
-
     # --- what is looked for ---------------------------------------------------------------------
 
     def _example(self, query: Query) -> tuple[Query, Vector | None]:
@@ -174,13 +164,15 @@ class Search:
         if vector is None:
             return self._newest(query, query.groups, show_all=show_all)
         allowed = self._reader.matching(query.groups) if query.groups else None
+        told = None
+        if self._background is not None:
+            told = scale(vector, self._background, image=like is not None)
         aim = Aim(
             vector,
             allowed,
             query.like_photo_id,
-            like is not None,
             self._evidence(query, allowed),
-            self._nat(vector, image=like is not None),
+            told,
         )
         if query.by_date:
             return self._by_date(query, aim, named, show_all=show_all)
@@ -191,11 +183,6 @@ class Search:
             return NO_EVIDENCE
         mentions = self._reader.mentions(query.words)
         return evidence(mentions, len(self._index), allowed=allowed)
-
-    def _nat(self, vector: Vector, *, image: bool) -> float:
-        if self._background is None:
-            return PLAIN_NAT
-        return cut(vector, self._background, photos=len(self._index), image=image).nat
 
     def _by_meaning(self, aim: Aim, named: Ids, wanted: int, *, show_all: bool) -> Ranking:
         """Photos found by their name, then those that show what is asked, each best first."""
@@ -255,8 +242,11 @@ class Search:
         return Ranking(shown, None, len(ranked), named)
 
     def _cutoff_of(self, aim: Aim, best: float) -> float | None:
+        """The cosine from which photos are relevant, where the best has this one."""
+        if aim.scale is None:
+            return None
         photos = len(self._index) if aim.allowed is None else len(aim.allowed)
-        return self.cutoff(aim.vector, best=best, photos=photos, image=aim.image)
+        return aim.scale.cut(photos).of(best)
 
     def _clear(self, vector: Vector) -> float:
         """The cosine from which a photo clearly shows this, whatever the best one is."""
@@ -270,7 +260,7 @@ class Search:
         ask = wanted + SPARE
         while True:
             ids, cosines, scores, every = self._candidates(aim, ask)
-            placed = self._reader.places(ids.tolist())
+            placed = self._reader.located(ids.tolist())
             here = [photo_id in placed and photo_id != aim.skip for photo_id in ids.tolist()]
             top = float(cosines[here].max(initial=-1.0))
             found = list(zip(ids[here].tolist(), scores[here].tolist(), strict=True))

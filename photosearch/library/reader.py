@@ -71,6 +71,11 @@ class LibraryReader:
         with self.reading() as db:
             return photos.places(db, photo_ids)
 
+    def located(self, photo_ids: Sequence[int]) -> set[int]:
+        """Those of these photos that have a location."""
+        with self.reading() as db:
+            return photos.located(db, photo_ids)
+
     def photo(self, photo_id: int) -> Photo | None:
         with self.reading() as db:
             return photos.photo(db, photo_id)

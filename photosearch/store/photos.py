@@ -327,6 +327,18 @@ def places(db: Connection, photo_ids: Sequence[int]) -> dict[int, Place]:
     return found
 
 
+def located(db: Connection, photo_ids: Sequence[int]) -> set[int]:
+    """Those of these photos that have a location, by the index alone: a third of what it takes
+    to say where, which `places` does for the few that are shown."""
+    found: set[int] = set()
+    for start in range(0, len(photo_ids), MAX_SQL_VARIABLES):
+        part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
+        marks = ", ".join("?" * len(part))
+        rows = db.execute(f"SELECT photo_id FROM locations WHERE photo_id IN ({marks})", part)
+        found.update(row[0] for row in rows)
+    return found
+
+
 def join(root: bytes, path: bytes) -> str:
     """A root and a stored path -> the absolute path as the system spells it."""
     parts = os.fsdecode(path).split("/")
