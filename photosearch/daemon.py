@@ -178,7 +178,8 @@ class Daemon:
         )
 
     def thumbnail(self, photo_id: int, side_px: int) -> bytes | None:
-        """WebP; from the cache up to THUMBNAIL_PX, else made now from the original."""
+        """WebP; from the cache up to THUMBNAIL_PX, else made now from the original. Where that is
+        away (its drive is), the small one stands in for a larger."""
         place = self.place(photo_id)
         if place is None:
             return None
@@ -186,7 +187,7 @@ class Daemon:
         if small and (found := self._thumbnails.find(place.photo.content_hash)) is not None:
             return found
         if self.original(photo_id) is None:
-            return None
+            return None if small else self._thumbnails.find(place.photo.content_hash)
         wanted = THUMBNAIL_PX if small else min(side_px, PREVIEW_PX)
         with self._previews_lock:
             outcome = self._previews.one(Task(b"", place.path, None, side_px=wanted))

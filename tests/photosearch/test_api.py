@@ -271,6 +271,9 @@ def test_thumbnails_come_from_the_cache_and_are_made_again_when_it_is_gone(desk:
     assert list((desk.bench.home / "thumbnails").rglob("*.webp"))
     large = desk.get(f"/photos/{photo_id}/thumbnail?size=700")
     assert len(large.content) > len(first.content)
+    (desk.bench.disk / "1.jpg").rename(desk.bench.home / "away.jpg")
+    small = desk.get(f"/photos/{photo_id}/thumbnail?size=640")  # its drive is away
+    assert small.content == desk.get(f"/photos/{photo_id}/thumbnail").content
 
 
 def test_originals_come_in_a_sandbox_with_the_type_that_was_found(desk: Desk) -> None:
