@@ -139,22 +139,21 @@ class Watcher:
         self._hints = hints
         self._observer: Any = None
         self._watched: dict[int, tuple[Root, tuple[int, int]]] = {}
-        self._overflow = _OverflowHandler(self._doubt_all)
+        self._overflow = _OverflowHandler(self._overflowed)
 
     def start(self) -> None:
-        from watchdog.observers import Observer
-
         # While it rebuilds its table after an overflow, watchdog warns with the whole table:
         # megabytes, and every folder name.
         warnings.filterwarnings("ignore", module=r"watchdog\.observers")
         logging.getLogger("watchdog.observers.inotify_c").addHandler(self._overflow)
         logging.getLogger("watchdog").propagate = False
-        self._observer = Observer()
-        self._observer.start()
+        self._observer = _observer()
 
     def watch(self, root: Root) -> bool:
         """Watch a root; again if its folder was removed and made anew, was moved, or if the
         thread that watched it has ended. False where it cannot be watched."""
+        if not _is_reading(self._observer):
+            self._start_over()
         identity = _identity(root.path)
         watched = self._watched.get(root.root_id)
         if watched is not None:
@@ -198,19 +197,69 @@ class Watcher:
     def stop(self) -> None:
         logging.getLogger("watchdog.observers.inotify_c").removeHandler(self._overflow)
         if self._observer is not None:
-            self._observer.stop()
-            self._observer.join(timeout=5.0)
+            _end(self._observer)
 
     def _unwatch(self, root_id: int) -> None:
         root, _ = self._watched.pop(root_id)
         for watch in list(getattr(self._observer, "_watches", ())):
             if watch.path == root.path:
-                self._observer.unschedule(watch)
+                try:
+                    self._observer.unschedule(watch)
+                except _BROKEN:
+                    self._hints.sweep(root_id, delay=QUIET_SECONDS)
+                    self._start_over()
+                    return
+
+    def _start_over(self) -> None:
+        """Watch nothing, with tables of watchdog's that are new; who is told to sweep a root
+        has it watched first. Theirs may lose step with the kernel when folders of one name
+        follow each other quickly, and then raise, in the thread that reads events too."""
+        log.warning("watch.broken: watching anew, sweeping")
+        self._doubt_all()
+        self._watched.clear()
+        _end(self._observer)
+        self._observer = _observer()
+
+    def _overflowed(self) -> None:
+        log.warning("watch.overflow: events were lost, sweeping")
+        self._doubt_all()
 
     def _doubt_all(self) -> None:
-        log.warning("watch.overflow: events were lost, sweeping")
         for root_id in list(self._watched):
             self._hints.sweep(root_id, delay=QUIET_SECONDS)
+
+
+# What watchdog's tables raise when they have lost step with the kernel.
+_BROKEN: Final = (KeyError, ValueError, RuntimeError, OSError)
+
+
+def _observer() -> Any:
+    from watchdog.observers import Observer
+
+    made = Observer()
+    made.start()
+    return made
+
+
+def _is_reading(observer: Any) -> bool:
+    """Whether its thread runs, and on Linux the one that reads the kernel's queue: an error
+    ends that one without a word, and with it all events of all roots."""
+    reader = getattr(observer, "_inotify_fd", None)
+    return observer.is_alive() and (reader is None or reader.is_alive())
+
+
+def _end(observer: Any) -> None:
+    """Stop a watchdog observer, broken or not, and let go of the kernel's watches."""
+    try:
+        observer.stop()
+    except _BROKEN as error:
+        log.warning("watch.broken reason=%r", error)
+        reader = getattr(observer, "_inotify_fd", None)
+        if reader is not None:
+            with contextlib.suppress(*_BROKEN):
+                reader.stop()
+    with contextlib.suppress(RuntimeError):  # never started
+        observer.join(timeout=5.0)
 
 
 def watched_inodes() -> set[int] | None:

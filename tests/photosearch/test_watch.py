@@ -227,6 +227,48 @@ def test_a_watch_whose_thread_has_ended_is_taken_up_again(
 
 
 @linux
+def test_watchdogs_broken_tables_are_thrown_away(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    """As when two folders of one name follow each other faster than the kernel tells."""
+    hints, watcher = live
+    root = Root(1, str(tmp_path), False)
+    assert watcher.watch(root)
+    (emitter,) = watcher._observer.emitters
+    group = emitter._inotify
+    group._active_callbacks_by_watch[next(iter(group._active_callbacks_by_watch))] = b"/nowhere"
+    old = watcher._observer
+    assert watcher.renew(root)
+    assert watcher._observer is not old
+    assert said_within(hints, 5.0, Due(1, sweep=True))
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"a.jpg"])))
+    old._inotify_fd.join(timeout=5.0)
+    assert not old._inotify_fd.is_alive()
+
+
+@linux
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reading_thread_that_died_is_noticed(live: tuple[Hints, Watcher], tmp_path: Path) -> None:
+    hints, watcher = live
+    root = Root(1, str(tmp_path), False)
+    assert watcher.watch(root)
+    reader = watcher._observer._inotify_fd
+
+    def fail(event: object) -> None:
+        raise KeyError(b"a path of watchdog's")
+
+    reader.handle_event = fail
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    reader.join(timeout=5.0)
+    assert not reader.is_alive()
+    assert watcher.watch(root)
+    assert said_within(hints, 5.0, Due(1, sweep=True))
+    (tmp_path / "b.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"b.jpg"])))
+
+
+@linux
 def test_a_root_that_lies_elsewhere_now_is_watched_there(
     live: tuple[Hints, Watcher], tmp_path: Path
 ) -> None:
