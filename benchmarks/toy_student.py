@@ -157,7 +157,7 @@ class Negatives:
         self.bank = TeacherBank(t_image.shape[1], len(data))
         self.bank.push(torch.arange(len(data)), t_image, t_text)
 
-    def loss(self, student: nn.Module, e: EmbeddingSet, rows: Tensor) -> Tensor:
+    def loss(self, student: ToyEncoder, e: EmbeddingSet, rows: Tensor) -> Tensor:
         parts = []
         for direction in self.config.directions:
             texts = direction == "i2t"
@@ -170,8 +170,12 @@ class Negatives:
             true = torch.einsum("nd,nkd->nk", query[rows], keys[found.key_ids])
             found = MinedBatch(found.key_ids, true, found.valid, direction)
             flat = found.key_ids.flatten()
-            v, x = student(self.data.image[flat], self.data.caption[flat])
-            encoded = l2_normalize(x if texts else v).reshape(*found.key_ids.shape, -1)
+            keyed = (
+                student.read(self.data.caption[flat])
+                if texts
+                else student.image(self.data.image[flat])
+            )
+            encoded = l2_normalize(keyed).reshape(*found.key_ids.shape, -1)
             mine = e.v_s if texts else e.x_s
             parts.append(apply_dcd(self.config, torch.einsum("nd,nkd->nk", mine, encoded), found))
         return torch.stack(parts).mean()

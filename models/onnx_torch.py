@@ -1,8 +1,10 @@
 """An image.onnx of a bundle as a trainable module, and its weights written back.
 
 A user has the bundle and not the checkpoint, so personal adaptation starts from the ONNX
-file: a few dozen plain operators, whose int8 weights become float32 parameters and, when
-training is done, int8 again in the same file.
+file: a few dozen plain operators. What learns of a weight stored as int8 is the scale of each
+of its channels, and the biases: numbers that the file holds as floats, so that nothing is
+rounded when they are written back. Levels that learned would be: rounding them again moves
+a photo's vector about as far as adapting it should (docs/experiments-distillation.md).
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from torch.nn import functional
 
 from photosearch.errors import PhotosearchError
 
-LEVELS: Final = 127
 WEIGHTED: Final = frozenset({"Conv", "Gemm", "MatMul"})
 
 Attributes = dict[str, Any]
@@ -31,7 +32,8 @@ class UnknownOperator(PhotosearchError):
 
 
 class OnnxModule(nn.Module):
-    """(N, 3, S, S) -> (N, D). The weights of the last `trained` weighted nodes learn."""
+    """(N, 3, S, S) -> (N, D). Channel scales and biases of the last `trained` weighted nodes
+    learn; a weight stored as float learns whole."""
 
     def __init__(self, model: onnx.ModelProto, *, trained: int) -> None:
         super().__init__()
@@ -49,13 +51,21 @@ class OnnxModule(nn.Module):
             if node.output[0] not in self.constants
         ]
         self.learned = self._choose(trained)
+        stored = {tensor.name: tuple(tensor.dims) for tensor in self.graph.initializer}
+        # Of each learned name: the value itself, or factors on the scales of its channels.
         self.weights = nn.ParameterList(
-            nn.Parameter(self.constants.pop(name)) for name in self.learned
+            nn.Parameter(
+                self.constants.pop(name) if name in stored else torch.ones(stored[_scale(name)])
+            )
+            for name in self.learned
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
         known: dict[str, Tensor] = {self.graph.input[0].name: pixels}
-        learned = dict(zip(self.learned, self.weights, strict=True))
+        learned = {
+            name: value * self.constants[name] if name in self.constants else value
+            for name, value in zip(self.learned, self.weights, strict=True)
+        }
         first = min(n for n in self.steps if set(self.graph.node[n].input) & set(learned))
         for number in self.steps:
             with torch.set_grad_enabled(torch.is_grad_enabled() and number >= first):
@@ -64,21 +74,14 @@ class OnnxModule(nn.Module):
         return known[self.graph.output[0].name]
 
     def write_back(self, model: onnx.ModelProto) -> None:
-        """Put the learned weights into `model`, quantised as they were."""
+        """Put what was learned into `model`, exactly."""
         where = {tensor.name: tensor for tensor in model.graph.initializer}
         for name, value in zip(self.learned, self.weights, strict=True):
-            weight = value.detach().numpy()
-            if name in where:
-                where[name].CopyFrom(numpy_helper.from_array(weight, name))
-                continue
-            stored = name.removesuffix("_folded")
-            scale = numpy_helper.to_array(where[f"{stored}_scale"])
-            others = tuple(axis for axis in range(weight.ndim) if scale.shape[axis] == 1)
-            largest = np.abs(weight).max(axis=others, keepdims=True)
-            fresh = np.maximum(largest, 1e-12).astype(np.float32) / np.float32(LEVELS)
-            levels = np.round(weight / fresh).astype(np.int8)
-            where[f"{stored}_int8"].CopyFrom(numpy_helper.from_array(levels, f"{stored}_int8"))
-            where[f"{stored}_scale"].CopyFrom(numpy_helper.from_array(fresh, f"{stored}_scale"))
+            found = value.detach().numpy()
+            if name not in where:
+                name = _scale(name)
+                found = numpy_helper.to_array(where[name]) * found
+            where[name].CopyFrom(numpy_helper.from_array(found.astype(np.float32), name))
         onnx.checker.check_model(model)
 
     def _choose(self, trained: int) -> list[str]:
@@ -96,6 +99,11 @@ class OnnxModule(nn.Module):
         node = self.graph.node[number]
         values = [known[name] if name else None for name in node.input]
         return OPERATORS[node.op_type](values, self.attributes[number])
+
+
+def _scale(name: str) -> str:
+    """The stored scales of a weight that unfolds from int8."""
+    return f"{name.removesuffix('_folded')}_scale"
 
 
 def folded_constants(graph: onnx.GraphProto) -> dict[str, Tensor]:

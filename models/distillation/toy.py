@@ -88,7 +88,12 @@ class ToyEncoder(nn.Module):
 
     def forward(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """(B, PIXELS), (B, SLOTS) -> two (B, width), not normalised."""
-        return self.image(image), self.text(self.words(caption))
+        return self.image(image), self.read(caption)
+
+    def read(self, caption: Tensor) -> Tensor:
+        """(B, SLOTS) -> (B, width), not normalised."""
+        found: Tensor = self.text(self.words(caption))
+        return found
 
 
 def train_teacher(
