@@ -153,7 +153,8 @@ def mining(rows: Sequence[Row]) -> Iterator[Trial]:
         yield Trial("E8", "RELEASED, aligned", seed, TASK, dcd=aligned)
         yield Trial("E8", "RELEASED, aligned, equal weights", seed, TASK, dcd=even)
         yield Trial("E8", "WSL", seed, TASK, dcd=wsl)
-        # Without wrong captions: do hard negatives hurt because a third of them is true?
+    # Without wrong captions: do hard negatives hurt because a third of the captions lies?
+    for seed in SEEDS:
         for name, dcd, mined in (
             ("task", None, True),
             ("FIXED, random negatives", fixed, False),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -44,15 +43,18 @@ def batch_of(count: int, side: int) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 3, side, side), torch.randint(1, 20_000, (count, TOKENS))
 
 
-def seconds(step: Callable[[], None], steps: int) -> float:
-    """Median CPU seconds of a step; the first is not counted."""
-    step()
-    times = []
-    for _ in range(steps):
-        started = time.process_time()
+def seconds(steps: int, *kinds: Callable[[], None]) -> list[float]:
+    """Median CPU seconds of a step of each kind, taken in turn so that all meet the same
+    machine; the first of each is not counted."""
+    times: list[list[float]] = [[] for _ in kinds]
+    for step in kinds:
         step()
-        times.append(time.process_time() - started)
-    return statistics.median(times)
+    for _ in range(steps):
+        for step, mine in zip(kinds, times, strict=True):
+            started = time.process_time()
+            step()
+            mine.append(time.process_time() - started)
+    return [statistics.median(mine) for mine in times]
 
 
 def plain_step(student: DualEncoder, pixels: Tensor, tokens: Tensor) -> Callable[[], None]:
@@ -98,7 +100,7 @@ def losses_alone(count: int, width: int) -> float:
     def step() -> None:
         graph(EmbeddingSet.build(*sets)).total.backward()
 
-    return seconds(step, 5)
+    return seconds(5, step)[0]
 
 
 def cached_and_not(side: int, count: int, steps: int) -> dict[str, float]:
@@ -124,8 +126,7 @@ def cached_and_not(side: int, count: int, steps: int) -> dict[str, float]:
             graph(EmbeddingSet.build(image, text, v, x)).total.backward()
             optimizer.step()
 
-        live = seconds(lambda: step(False), steps)
-        cached = seconds(lambda: step(True), steps)
+        live, cached = seconds(steps, lambda: step(False), lambda: step(True))
     return {
         "live_s": round(live, 3),
         "cached_s": round(cached, 3),
@@ -146,9 +147,19 @@ def one_peak(count: int, parts: int, side: int) -> float:
     torch.set_num_threads(1)
     student = towers(side)
     step = graph_step(student, *batch_of(count, side), parts=parts)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_mb("VmRSS")
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return memory_mb("VmHWM") - before
+
+
+def memory_mb(which: str) -> float:
+    """VmRSS now or VmHWM, its peak, of this process. Not getrusage: its peak is handed down
+    by the process that started this one, and that is larger."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == which:
+            return int(value.split()[0]) / 1024
+    raise SystemExit(f"/proc/self/status says no {which}: memory is measured on Linux only")
 
 
 def main() -> None:
@@ -166,8 +177,9 @@ def main() -> None:
     torch.set_num_threads(1)
     pixels, tokens = batch_of(args.batch, args.side)
     student = towers(args.side)
-    plain = seconds(plain_step(student, pixels, tokens), args.steps)
-    whole = seconds(graph_step(student, pixels, tokens), args.steps)
+    plain, whole = seconds(
+        args.steps, plain_step(student, pixels, tokens), graph_step(student, pixels, tokens)
+    )
     report = {
         "side": args.side,
         "batch": args.batch,

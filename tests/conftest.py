@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,8 @@ SHARED = REPOSITORY.parent / "shared" / "data"
 def one_thread() -> Iterator[None]:
     """These networks are tiny: on a busy machine two threads wait for each other far longer
     than either computes (sixty times as long, where it was measured)."""
-    try:
-        import torch
-    except ImportError:  # tests that need it say so themselves
+    torch = sys.modules.get("torch")
+    if torch is None:  # the module does not use it
         yield
         return
     before = torch.get_num_threads()

@@ -43,6 +43,15 @@ def test_a_student_embeds(config: StudentConfig) -> None:
     assert [name for name in silent if not name.endswith("key.bias")] == []
 
 
+@pytest.mark.parametrize(("name", "megabytes"), [("spark", 3), ("candle", 8), ("lantern", 18)])
+def test_the_family_has_the_sizes_it_is_named_for(name: str, megabytes: int) -> None:
+    """A byte for a parameter, scales and the vocabulary's text aside."""
+    student = DualEncoder(STUDENTS[name]())
+    assert sum(value.numel() for value in student.parameters()) / 1e6 == pytest.approx(
+        megabytes, rel=0.2
+    )
+
+
 def test_the_embedding_width_fits_a_large_library(config: StudentConfig) -> None:
     assert config.dim <= 256
 
