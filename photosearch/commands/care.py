@@ -21,6 +21,7 @@ from photosearch.commands.common import (
     require_bundle,
     require_reader,
     require_root,
+    settings_of,
 )
 from photosearch.commands.index import indexing, print_totals
 from photosearch.errors import LibraryDamaged, PhotosearchError
@@ -127,7 +128,7 @@ def _doctor_here(args: Namespace, place: Home) -> protocol.DoctorReply:
             reader.load_graph(index, bundle.space)
         except LibraryDamaged:
             index = None  # examine() says in what way
-        texts = open_encoder(bundle).texts(TEXTS)
+        texts = open_encoder(bundle, runtime=settings_of(args, place).runtime).texts(TEXTS)
         return examine(
             Subject(
                 place=place,

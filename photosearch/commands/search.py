@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from photosearch.client import find_daemon
-from photosearch.commands.common import Commands, count, printable, require_bundle, require_reader
+from photosearch.commands.common import (
+    Commands,
+    count,
+    printable,
+    require_bundle,
+    require_reader,
+    settings_of,
+)
 from photosearch.errors import PhotosearchError, UsageError
 from photosearch.home import Home, open_home
 from photosearch.types import Hit
@@ -80,7 +87,7 @@ def _search_here(args: Namespace, place: Home, query: Query) -> Results:
     bundle = require_bundle(args, place)
     reader = require_reader(place)
     try:
-        encoder = open_encoder(bundle)
+        encoder = open_encoder(bundle, runtime=settings_of(args, place).runtime)
         index = reader.load_index(bundle.space, bundle.dim)
         if not len(index) and (others := reader.other_spaces(bundle.space)):
             raise SpaceMismatch(

@@ -310,9 +310,9 @@ def small(open_clip: Any, name: str, tmp_path: Path) -> str:
     if "layers" in config["vision_cfg"]:
         config["vision_cfg"]["layers"] = 2
     if "timm_model_name" in config["vision_cfg"] and "siglip" in name.lower():
+        # Pooled by attention and not projected, as SigLIP is: so its width is the space's.
         config["vision_cfg"]["timm_model_name"] = "vit_tiny_patch16_224"
-        config["vision_cfg"]["timm_proj"] = "linear"
-        config["vision_cfg"]["timm_pool"] = "map"
+        config["embed_dim"] = 192
     file = tmp_path / f"small-{name}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     open_clip.add_model_config(file)

@@ -147,6 +147,16 @@ def test_what_core_mls_delegate_is_given_is_read_back(delegated: tuple[nn.Module
         to_executorch.require_delegates(file, file, "xnnpack")
 
 
+def test_a_tower_lowers_to_vulkan_and_cannot_be_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "image-vulkan.pte"
+    pixels = np.zeros((1, 3, 16, 16), np.float32)
+    file.write_bytes(
+        to_executorch.image_program(Small().eval(), pixels, precision="int8", delegate="vulkan")
+    )
+    assert to_executorch.require_delegates(file, file, "vulkan") >= 2
+    assert to_executorch.package_of(file) is None
+
+
 def test_a_delegate_that_cannot_be_read_back_is_refused(
     delegated: tuple[nn.Module, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -356,3 +356,18 @@ def test_the_runtime_is_a_setting(tmp_path: Path) -> None:
         file.write_text(text, encoding="utf-8")
         with pytest.raises(SettingsError, match=says):
             load_settings(file)
+
+
+def test_every_command_runs_the_encoders_that_the_settings_say(
+    indexed: tuple[Path, Path], capsys: Capture
+) -> None:
+    """Previously `search` and `doctor` without a daemon asked ONNX Runtime whatever was set."""
+    home, made = indexed
+    (home / "config.toml").write_text('runtime = "executorch"\n', encoding="utf-8")
+    try:
+        for arguments in (["search", "red"], ["doctor"], ["index"]):
+            code, _, said = run(home, capsys, "--bundle", str(made), *arguments)
+            assert (code, "no encoders for executorch, only for: onnx" in said) == (3, True), said
+    finally:
+        (home / "config.toml").unlink()
+    assert run(home, capsys, "--bundle", str(made), "search", "red")[0] == 0
