@@ -31,7 +31,7 @@ class Least(NamedTuple):
     mean: float  # over the probes, and over the held-out photos or captions
 
 
-# Measured with lantern, twice (docs/experiments.md), and below it by half of its distance to 1, or
+# Measured with lantern, twice (docs/mobile.md), and below it by half of its distance to 1, or
 # so. One of 500 held-out photos may be far off (0.938 was seen): the mean shows what is broken for
 # all, recall what is lost. Activations of ExecuTorch's convolutions are int8 too; the others
 # quantise weights alone.

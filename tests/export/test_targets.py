@@ -112,6 +112,50 @@ def test_the_interpreter_sees_a_weight_that_differs(
     assert difference > 1e-3
 
 
+class Bottleneck(nn.Module):
+    """Widen, each channel alone, narrow: large enough for each to be made smaller."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(32, 96, 1)
+        self.alone = nn.Conv2d(96, 96, 5, groups=96)
+        self.narrow = nn.Conv2d(96, 32, 1)
+        self.linear = nn.Linear(32, 128)
+        with torch.no_grad():  # channels of very different size, as training leaves them
+            self.alone.weight.mul_(10.0 ** torch.linspace(-2, 0, 96)[:, None, None, None])
+
+    def forward(self, x: Any) -> Any:
+        x = torch.cat([x] * 11, dim=1)[:, :32]
+        y = self.linear(self.narrow(self.alone(self.widen(x))).mean(dim=(2, 3)))
+        return y / y.norm(dim=-1, keepdim=True)
+
+
+def test_a_palette_is_for_the_weights_that_it_serves(tmp_path: Path) -> None:
+    """Seconds, for two compressions of one program."""
+    torch.manual_seed(0)
+    how = Preprocess(16, (0.4, 0.5, 0.6), STDS["one"], "squash")
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], context_length=4)
+    towers = Towers(Bottleneck().eval(), nn.Identity(), how, tokenizer, 128)
+    with quiet():
+        to_coreml._write_image(towers, tmp_path / "Image.mlpackage", "palette6")
+        package = Package(tmp_path / "Image.mlpackage")
+    kinds = {
+        operation.name: operation.op_type
+        for operation in package._function.operations
+        if operation.op_type.startswith("constexpr")
+    }
+    for part, kind in (
+        ("widen", "constexpr_lut_to_dense"),
+        ("linear", "constexpr_lut_to_dense"),
+        ("alone", "constexpr_affine_dequantize"),
+        ("narrow", "constexpr_affine_dequantize"),
+    ):
+        assert [kinds[name] for name in kinds if part in name] == [kind], (part, kinds)
+    photo = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    found = package.run(photo.transpose(2, 0, 1)[None])
+    assert float((found * towers.images(photo[None])).sum()) > 0.99
+
+
 def test_an_operation_that_is_not_known_is_named(
     packages: dict[str, tuple[Towers, Package]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +191,7 @@ def test_what_core_mls_delegate_is_given_is_read_back(delegated: tuple[nn.Module
         to_executorch.require_delegates(file, file, "xnnpack")
 
 
+@pytest.mark.slow
 def test_a_tower_lowers_to_vulkan_and_cannot_be_read_back(tmp_path: Path) -> None:
     file = tmp_path / "image-vulkan.pte"
     pixels = np.zeros((1, 3, 16, 16), np.float32)
