@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -13,6 +15,8 @@ from photosearch.relevance import Scale
 from photosearch.types import Ids, Vector
 
 PLAIN_NAT: Final = 0.03  # where nothing tells a query's scale: about what it is in lantern's space
+MAX_KEPT: Final = 16  # rankings for the pages after the first, and the photos in all of them
+MAX_KEPT_PHOTOS: Final = 100_000
 
 Scored = tuple[int, float]  # photo id, score
 # Above the cut-off by what it shows; with what is written; by neither; or nobody can say.
@@ -60,6 +64,43 @@ class Ranking:
     ranked: int = 0  # of how many these are what was not cut
     named: frozenset[int] = frozenset()  # found by what is written, whatever they show
     aim: Aim | None = None
+
+
+class Kept:
+    """Rankings that pages were taken from, in memory, so that the pages after them go on where
+    they ended while photos come and go: none is shown twice, and none is passed over.
+
+    What the library would say now begins anew with each first page.
+    """
+
+    def __init__(self) -> None:
+        self._rankings: OrderedDict[Hashable, Ranking] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ranking(
+        self, key: Hashable, offset: int, wanted: int, make: Callable[[int], Ranking]
+    ) -> Ranking:
+        """For a page at `offset`, a ranking that `make(wanted)` gives, perhaps the one before."""
+        with self._lock:
+            before = self._rankings.get(key) if offset else None
+        if before is not None and len(before.shown) >= wanted:
+            return before
+        found = make(wanted)
+        if before is not None:
+            known = {photo_id for photo_id, _ in before.shown}
+            new = [scored for scored in found.shown if scored[0] not in known]
+            found = replace(found, shown=[*before.shown, *new])
+        # What lies beyond is not in order yet: a search ranks as far as it was asked.
+        found = replace(found, shown=found.shown[:wanted])
+        with self._lock:
+            self._rankings[key] = found
+            self._rankings.move_to_end(key)
+            while len(self._rankings) > 1 and (
+                len(self._rankings) > MAX_KEPT
+                or sum(len(each.shown) for each in self._rankings.values()) > MAX_KEPT_PHOTOS
+            ):
+                self._rankings.popitem(last=False)
+        return found
 
 
 def levels(ranking: Ranking, page: Sequence[Scored]) -> list[Level]:

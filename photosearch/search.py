@@ -19,7 +19,7 @@ from photosearch.index.exact import best
 from photosearch.index.neighbours import Index
 from photosearch.library import LibraryReader
 from photosearch.query import Query
-from photosearch.ranking import Aim, Ranking, Scored, levels
+from photosearch.ranking import Aim, Kept, Ranking, Scored, levels
 from photosearch.reasons import meant, reason, written_in_paths
 from photosearch.relevance import cut, scale
 from photosearch.types import Hit, Ids, Vector
@@ -62,6 +62,7 @@ class Search:
         self._background = background
         self._texts: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
+        self._kept = Kept()
 
     def run(
         self,
@@ -83,7 +84,12 @@ class Search:
                     return Results((), None, False, 0, tuple(notes))
         if like is None and query.finds_nothing_by_itself:
             return self.latest(k=k, offset=offset) if query.by_date else Results((), None, False, 0)
-        ranking = self._ranking(query, like, offset + k + 1, show_all=show_all)
+        ranking = self._kept.ranking(
+            (query, None if like is None else like.tobytes(), show_all),
+            offset,
+            offset + k + 1,
+            lambda wanted: self._ranking(query, like, wanted, show_all=show_all),
+        )
         if not ranking.shown and query.groups and not notes and not ranking.ranked:
             notes.append("no photo passes all the filters")
         if not ranking.shown and ranking.aim is not None and len(query.words) == 1:
@@ -105,17 +111,19 @@ class Search:
 
     def latest(self, *, k: int, offset: int = 0) -> Results:
         """The newest photos: what an empty search bar shows."""
-        wanted = offset + k + 1
+        ranking = self._kept.ranking("latest", offset, offset + k + 1, self._latest)
+        page = ranking.shown[offset : offset + k]
+        more = len(ranking.shown) > offset + k
+        return Results(self._hits(page, offset, NOTHING, Query()), None, more, 0)
+
+    def _latest(self, wanted: int) -> Ranking:
         ask = wanted
         while True:
             ids = self._reader.newest(ask)
             shown = self._one_of_each([(photo_id, 0.0) for photo_id in ids])
             if len(shown) >= wanted or len(ids) < ask:
-                break
+                return Ranking(shown)
             ask *= 2
-        page = shown[offset : offset + k]
-        more = len(shown) > offset + k
-        return Results(self._hits(page, offset, NOTHING, Query()), None, more, 0)
 
     # --- what is looked for ---------------------------------------------------------------------
 
