@@ -40,12 +40,12 @@ LEAST: Final = {
     ("onnx", "text", "int8"): Least(0.99, 0.999),
     ("executorch", "image", "int8"): Least(0.97, 0.98),
     ("executorch", "text", "int8"): Least(0.99, 0.999),
-    ("coreml", "image", "int8"): Least(0.99, 0.997),
-    ("coreml", "text", "int8"): Least(0.99, 0.999),
+    ("coreml", "image", "int8"): Least(0.999, 0.9995),
+    ("coreml", "text", "int8"): Least(0.999, 0.9995),
     ("coreml", "image", "palette6"): Least(0.95, 0.97),
     ("coreml", "text", "palette6"): Least(0.95, 0.97),
-    ("executorch-coreml", "image", "int8"): Least(0.99, 0.997),
-    ("executorch-coreml", "text", "int8"): Least(0.99, 0.999),
+    ("executorch-coreml", "image", "int8"): Least(0.999, 0.9995),
+    ("executorch-coreml", "text", "int8"): Least(0.999, 0.9995),
 }
 LEAST_FP32: Final = Least(0.9999, 0.9999)
 # Core ML as ExecuTorch gives it keeps float32 where we ask for it, and is interpreted in float32.

@@ -19,6 +19,7 @@ from models import adapt as adapting  # noqa: E402
 from models.adapt import NotAdopted, main  # noqa: E402
 from models.data import read_examples  # noqa: E402
 from models.onnx_torch import OnnxModule, UnknownOperator  # noqa: E402
+from models.restore import restore  # noqa: E402
 from photosearch.bundle import open_bundle  # noqa: E402
 from photosearch.encoder import open_encoder  # noqa: E402
 from photosearch.verify import verify_bundle  # noqa: E402
@@ -115,6 +116,9 @@ def test_what_gains_becomes_a_whole_bundle(
     assert new.name == f"{old.name}-adapted"
     assert new.space != old.space
     assert not verify_bundle(new)  # hashes and golden vectors
+    golden = json.loads((out / "golden.json").read_text(encoding="utf-8"))
+    assert "targets" not in golden  # the old encoder's own, which the new one need not meet
+    assert restore(new).recipe.name == old.name  # so that it can be exported for a phone
     for name in (new.targets["onnx"]["text"], new.vocabulary):
         assert new.file(name).read_bytes() == old.file(name).read_bytes()
     # Again into the same folder: refused before anything is computed.
