@@ -318,7 +318,7 @@ class Indexer:
 
     def _check_folders(self) -> None:
         """At rest, after folders came or went: is each watched that the library knows?"""
-        for root in self._library.roots():
+        for root in self._library.roots() if self._restless else ():
             if root.root_id in self._restless and not (root.offline or is_network(root.path)):
                 known = self._library.remembered(root.root_id, b"").values()
                 self._require_watches(root, frozenset(row[0] for row in known) - {0})
