@@ -34,7 +34,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/exact.py", "self._signs.clear(last)", "pass", CELLS),
     ("index/exact.py", "self._changed[block] = True\n                last", "last", CELLS),
     ("index/exact.py", "self._changed[block] = True\n            self._count", "self._count", CELLS),
-    ("index/exact.py", "self._signs.put(slice(place, place + 1), *sketch(vector[None, :], middle))",
+    ("index/exact.py", "self._signs.bits[place], self._signs.sizes[place] = bits, size",
      "pass", CELLS),
     ("index/exact.py", "index._signs.put(rows, *signs)", "pass", CELLS),
     ("index/exact.py", "self._signs.put(rows, signs[0][known], signs[1][known])", "pass", CELLS),
@@ -54,7 +54,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/cells.py", "tail, tail_scores = tail[among[tail]], tail_scores[among[tail]]",
      "pass", CELLS),
     ("index/cells.py", "kept = np.flatnonzero(among[rows])", "kept = np.arange(len(rows))", CELLS),
-    ("index/cells.py", "(middles, spreads, sizes)", "(middles, spreads)", CELLS),
+    ("index/cells.py", "spreads, shape, sizes)", "spreads, shape)", CELLS),
     ("library/opening.py", "exact.fill(ids, rows)", "exact.fill(ids[1:], rows[1:])", MACHINE),
     ("library/writer.py", "for photo_id in touched - orphans:", "for photo_id in ():", MACHINE),
     ("library/writer.py", "self._space_id = succession.space_id", "pass", MACHINE),
@@ -112,7 +112,7 @@ def survives(copy: Path, file: str, old: str, new: str, tests: str) -> bool | No
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
         quick = "damage" if tests == PROGRAM else "not kill_9 and not daemon and not alone"
         deselect = ["-k", quick, "-m", "not slow"]
-        done = subprocess.run([*command, *deselect], cwd=copy, capture_output=True, timeout=300)
+        done = subprocess.run([*command, *deselect], cwd=copy, capture_output=True, timeout=900)
         return done.returncode == 0
     finally:
         path.write_text(source, encoding="utf-8")

@@ -47,11 +47,11 @@ CHUNK: Final = 2048  # rows compared with all middles at a time
 FIRST_ROWS: Final = 256  # looked at before the k-th best score says what else to read
 FIRST_REACH: Final = 2.0  # spreads by which a cell is given credit in that choice
 FIRST_READ: Final = 4  # rows read then, for each result wanted
-SLACK: Final = 2.7  # errors by which a row's estimate may miss the k-th best score
+SLACK: Final = 2.1  # errors by which a row's estimate may miss the k-th best score
 MOST_SHARE: Final = 0.4  # beyond it one pass over everything is cheaper
 # What the benchmark's texts need at 100,000 photos and at a million. Never less: the trial's own
 # queries, which are easier, would be content with 2.6 and .88.
-REACH: Final = 3.5
+REACH: Final = 3.4
 REACH_A_DECADE: Final = 0.4
 MAX_REACH: Final = 4.1
 MORE_REACH: Final = (0.0, 0.2, 0.4, 0.7, 1.2, 1.7)  # in trials
@@ -91,9 +91,8 @@ class Cells:
             return None
         towards = self.middles @ query
         asked = Asked(query)
-        stretched = self.spreads * np.float32(
-            np.sqrt(max(0.0, float(query @ (self.shape @ query))))
-        )
+        stretch = np.sqrt(max(0.0, float(query @ (self.shape @ query))))
+        stretched = self.spreads * np.float32(stretch)
         credit = towards + FIRST_REACH * stretched
         first = np.argpartition(credit, len(credit) - first_count)[len(credit) - first_count :]
         rows, guesses, sizes = _look(exact, first, towards, asked, among)
@@ -359,7 +358,7 @@ def _look(
     asked: Asked,
     among: NDArray[np.bool_] | None,
 ) -> tuple[Numbers, Vector, Vector]:
-    """Rows of these cells, what their signs make of their scores, and their sizes."""
+    """Rows of these cells, what their signs and middles make of their scores, and their sizes."""
     rows, lengths = exact.rows_in(cells)
     middles = np.repeat(towards[cells], lengths)
     if among is not None:

@@ -165,9 +165,9 @@ class ExactIndex:
             self._count -= 1
             return True
 
-    def move(self, photo_id: int, block: int, middle: Vector) -> bool:
-        """Take a photo out of the tail into a block, with its signs as seen from this middle;
-        False where that is full, or it is not in the tail any more."""
+    def move(self, photo_id: int, block: int, bits: Words, size: float) -> bool:
+        """Take a photo out of the tail into a block, with its signs as seen from there; False
+        where that is full, or it is not in the tail any more."""
         with self.lock:
             row = self._row(photo_id)
             place = int(self._starts[block] + self._used[block])
@@ -176,7 +176,7 @@ class ExactIndex:
             vector = self._rows[row].copy()
             self.remove(photo_id)
             self._put(place, photo_id, vector)
-            self._signs.put(slice(place, place + 1), *sketch(vector[None, :], middle))
+            self._signs.bits[place], self._signs.sizes[place] = bits, size
             self._used[block] += 1
             self._changed[block] = True
             self._count += 1

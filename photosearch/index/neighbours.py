@@ -19,6 +19,7 @@ from photosearch.index.cells import Cells, build, settle
 from photosearch.index.exact import ExactIndex, best, in_order
 from photosearch.index.hnsw import HnswGraph, available
 from photosearch.index.links import UnsoundGraph
+from photosearch.index.signs import sketch
 from photosearch.types import Ids, Matrix, Vector
 
 log = logging.getLogger(__name__)
@@ -270,8 +271,12 @@ class Index:
         waiting = self.exact.tail_ids()
         for start in range(0, len(waiting), BUILD_STEP):
             ids, rows = self.exact.rows_of(waiting[start : start + BUILD_STEP])
-            for photo_id, cell in zip(ids.tolist(), self._cells.nearest(rows), strict=True):
-                self.exact.move(photo_id, int(cell), self._cells.middles[cell])
+            cells = self._cells.nearest(rows)
+            signs = sketch(rows, self._cells.middles[cells])
+            for photo_id, cell, bits, size in zip(
+                ids.tolist(), cells.tolist(), *signs, strict=True
+            ):
+                self.exact.move(photo_id, cell, bits, size)
         return self.exact.tail_count
 
     def learn_cells(self) -> None:

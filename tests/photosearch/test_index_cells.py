@@ -107,6 +107,7 @@ def test_a_cells_rows_keep_their_signs_when_others_leave_and_come() -> None:
     for photo_id in range(1, 6000, 3):
         index.remove(photo_id)
     require(index).check(index.exact)
+    index.cleanse()
     for number, row in enumerate(clustered(400, seed=4)):
         index.add(10_000 + number, row)
     index.tend(threads=1)
@@ -119,6 +120,40 @@ def test_a_cells_rows_keep_their_signs_when_others_leave_and_come() -> None:
         rows = index.exact.block(cell)
         if len(rows):
             np.testing.assert_allclose(middle, rows.mean(axis=0), atol=1e-5)
+
+
+def test_a_photo_that_goes_and_comes_back_while_rows_are_laid_out_has_signs_or_no_cell() -> None:
+    index = in_cells(6000)
+    row = index.exact.vector(5000)
+    assert row is not None
+    steps = cells.settle(index.exact, require(index))
+    chunks = -(-6000 // cells.CHUNK)
+    for _ in range(chunks):  # each photo has its cell
+        next(steps)
+    index.remove(5000)
+    for _ in range(chunks):  # and those that are here their signs
+        next(steps)
+    index.add(5000, row)
+    index.remove(1)
+    (settled,) = [made for made in steps if made is not None]
+    index.exact.check()
+    settled.check(index.exact)
+    assert index.exact.tail_ids().tolist() == [5000]
+    for cell, middle in enumerate(settled.middles):  # of those that are there, no others
+        np.testing.assert_allclose(middle, index.exact.block(cell).mean(axis=0), atol=1e-5)
+
+
+def test_a_filter_on_the_far_side_of_the_library_is_answered_by_one_pass(sample: Index) -> None:
+    query = sample.sample(5)[2]
+    ids, _ = sample.exact.snapshot()
+    scores = sample.exact.scores_of(ids, query)[1]
+    ids = np.sort(ids)
+    far = ids[np.argsort(scores)[:1200]]
+    with sample.exact.lock:
+        marks = sample.exact.marked(np.sort(far))
+        assert require(sample).near(sample.exact, query, 10, among=marks) is None
+    found = sample.search(query, 10, allowed=far)[1]
+    np.testing.assert_allclose(found, np.sort(scores)[:1200][::-1][:10], atol=1e-6)
 
 
 def test_queries_reach_further_along_directions_that_rows_are_strewn_in() -> None:
