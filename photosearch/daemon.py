@@ -70,6 +70,7 @@ class Daemon:
         self.sessions = Sessions(home.require_token(place))
         self.version = 0  # grows with every change worth telling the page
         self.on_stop: Callable[[], None] = lambda: None
+        self.is_to_erase = False  # when it has stopped
         self._search = Search(encoder, library.index, library.reader, load_background(bundle))
         self._thumbnails = Thumbnails(place.thumbnails)
         self.indexer = Indexer(
@@ -112,6 +113,13 @@ class Daemon:
 
     def request_stop(self) -> None:
         self.on_stop()
+
+    def erase(self) -> None:
+        """Stop, and let everything that is kept of the photos be deleted then."""
+        roots = [root.path for root in self.library.reader.roots()]
+        home.require_no_photos_inside(self.home, roots)
+        self.is_to_erase = True
+        self.request_stop()
 
     # --- what the API asks --------------------------------------------------------------------
 
@@ -350,7 +358,7 @@ class Daemon:
             seconds=round(time.monotonic() - self._started, 1),
             home=str(self.home.directory),
             library_bytes=size_bytes(self.home.library),
-            thumbnail_bytes=self._measured_thumbnails(),
+            thumbnail_bytes=self._measured_thumbnails(seconds=0.0),
             log_bytes=sum(
                 file.stat().st_size for file in self.home.directory.glob("photosearch.log*")
             ),
@@ -370,10 +378,10 @@ class Daemon:
         )
         return examine(subject)
 
-    def _measured_thumbnails(self) -> int:
-        """Walking the cache is slow, and a minute-old size is good enough."""
+    def _measured_thumbnails(self, *, seconds: float = 60.0) -> int:
+        """Walking the cache is slow, and where nobody looks closely an older size will do."""
         when, size = self._thumbnail_bytes
-        if time.monotonic() - when > 60.0:
+        if time.monotonic() - when > seconds:
             size = self._thumbnails.size_bytes()
             self._thumbnail_bytes = (time.monotonic(), size)
         return size

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, Response
 
 from photosearch import protocol
 from photosearch.daemon import Daemon
-from photosearch.errors import BundleError, RootMissing, SettingsError
+from photosearch.errors import BundleError, PhotosearchError, RootMissing, SettingsError
 from photosearch.folders import folders_like
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.guard import ApiError
@@ -87,6 +87,12 @@ class TypedParams(Params):
 class SettingParams(Params):
     name: str = Field(max_length=64, description="a setting, as /settings names it")
     value: int = Field(ge=0, le=1_000_000, description="0 and 1 turn a switch off and on")
+
+
+class EraseParams(Params):
+    confirm: Literal["delete"] = Field(
+        description="the word itself, so that nothing is deleted by a slip"
+    )
 
 
 class NoParams(Params):
@@ -291,6 +297,14 @@ def new_code(call: Call) -> protocol.CodeReply:
     return protocol.CodeReply(call.daemon.sessions.new_code())
 
 
+def erase(call: Call) -> protocol.Done:
+    try:
+        call.daemon.erase()
+    except PhotosearchError as error:
+        raise ApiError(409, "photos_inside", str(error)) from None
+    return protocol.Done()
+
+
 def stop(call: Call) -> protocol.Done:
     call.daemon.request_stop()
     return protocol.Done()
@@ -427,6 +441,14 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/doctor", doctor, NoParams, protocol.DoctorReply, "Examine the library"),
     Endpoint(
         "POST", "/codes", new_code, NoParams, protocol.CodeReply, "One-time code for the page"
+    ),
+    Endpoint(
+        "POST",
+        "/delete-data",
+        erase,
+        EraseParams,
+        protocol.Done,
+        "Stop, and delete all that is kept of the photos, never the photos",
     ),
     Endpoint("POST", "/stop", stop, NoParams, protocol.Done, "Stop the daemon"),
 )

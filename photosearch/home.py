@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,6 +106,17 @@ def open_home(directory: str | None) -> Home:
     import platformdirs
 
     return Home(Path(platformdirs.user_data_dir("photosearch", appauthor=False)))
+
+
+def require_no_photos_inside(home: Home, roots: Iterable[str]) -> None:
+    """Someone may have made a library of our own thumbnails; then deleting is theirs to do."""
+    for root in roots:
+        for folder in (home.thumbnails, home.bundles):
+            if Path(root).is_relative_to(folder):
+                raise PhotosearchError(
+                    f"{root} is a library and lies in a folder that would be deleted. "
+                    "Forget it first: photosearch forget DIR"
+                )
 
 
 def make_home(home: Home) -> None:

@@ -46,15 +46,17 @@ def serve(
     bundle_folders: Sequence[Path],
     port: int | None,
     on_ready: Callable[[str, str], None],
+    on_erase: Callable[[], None],
 ) -> int:
     """Run the daemon until it is stopped; returns the exit code.
 
     `on_ready(url, code)` is called once it can answer; the code opens one session.
+    `on_erase()` is called at the very end, where the page asked for everything to be deleted.
     """
     network.begin_counting()
     memory.keep_few_arenas()
     with home.owned(place):
-        log_to_file(place.log)
+        logged = log_to_file(place.log)
         bundle = plan.now
         encoder = open_encoder(bundle, threads=settings.threads, runtime=settings.runtime)
         # The first key press must not pay for loading; the library is read meanwhile.
@@ -77,9 +79,14 @@ def serve(
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
             daemon.start()
             home.announce(place, Running(os.getpid(), listener.getsockname()[1], __version__))
-            return run(daemon, listener, on_ready=lambda: on_ready(url, daemon.sessions.new_code()))
+            code = run(daemon, listener, on_ready=lambda: on_ready(url, daemon.sessions.new_code()))
         finally:
             daemon.stop()
+    if daemon.is_to_erase:
+        logging.getLogger("photosearch").removeHandler(logged)
+        logged.close()
+        on_erase()
+    return code
 
 
 def listen(port: int | None) -> socket.socket:
@@ -98,13 +105,14 @@ def listen(port: int | None) -> socket.socket:
     raise PhotosearchError(f"port {port} cannot be used ({reason}). Choose another --port.")
 
 
-def log_to_file(file: Path) -> None:
+def log_to_file(file: Path) -> logging.Handler:
     """One event a line. Query text and photo content are never logged."""
     handler = logging.handlers.RotatingFileHandler(
         file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8", errors="backslashreplace"
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger("photosearch").addHandler(handler)
+    return handler
 
 
 class _Server(uvicorn.Server):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import Final
 
 from photosearch.commands.common import Commands, require_daemon
 from photosearch.errors import HomeInUse, PhotosearchError, UsageError
-from photosearch.home import Home, find_running, open_home
+from photosearch.home import Home, find_running, open_home, require_no_photos_inside
 
 SHELLS: Final = ("bash", "zsh", "fish", "powershell")
 CONFIRMATION: Final = "delete"
@@ -68,13 +67,11 @@ def _require_library(place: Home) -> None:
 
 def run_delete(args: Namespace) -> int:
     from photosearch import presence
-    from photosearch.erase import erase
-    from photosearch.service import open_service
 
     place = open_home(args.home)
     if not place.directory.is_dir():
         raise PhotosearchError(f"{place.directory}: there is no data here.")
-    _require_no_photos_inside(place)
+    require_no_photos_inside(place, _roots(place))
     running = find_running(place)
     if running is not None and not args.stop:
         raise HomeInUse(place.directory, running.pid)
@@ -83,6 +80,15 @@ def run_delete(args: Namespace) -> int:
     presence.tell(place, "quit")  # the native bar keeps thumbnails in memory and a log in the home
     if running is not None:
         require_daemon(place).stop()
+    erase_and_tell(place)
+    return 0
+
+
+def erase_and_tell(place: Home) -> None:
+    """Delete what nobody uses any more, and say what went and what is left to do."""
+    from photosearch.erase import erase
+    from photosearch.service import open_service
+
     erased = erase(place)
     print(
         f"photosearch: {erased.files:,} files, {erased.size_bytes:,} bytes are deleted. "
@@ -97,7 +103,6 @@ def run_delete(args: Namespace) -> int:
             "photosearch service uninstall",
             file=sys.stderr,
         )
-    return 0
 
 
 def _confirm(place: Home) -> None:
@@ -114,27 +119,21 @@ def _confirm(place: Home) -> None:
         raise UsageError("nothing was deleted.")
 
 
-def _require_no_photos_inside(place: Home) -> None:
-    """Someone may have made a library of our own thumbnails; then deleting is theirs to do."""
+def _roots(place: Home) -> list[str]:
+    """The folders of photos this home knows; none where its library is damaged: it must be
+    possible to delete that."""
     from photosearch.library import open_library_reader
 
     try:
         reader = open_library_reader(place.library)
     except PhotosearchError:
-        return  # damaged: it must be possible to delete it
+        return []
     if reader is None:
-        return
+        return []
     try:
-        roots = reader.roots()
+        return [root.path for root in reader.roots()]
     finally:
         reader.close()
-    for root in roots:
-        for folder in (place.thumbnails, place.bundles):
-            if Path(root.path).is_relative_to(folder):
-                raise PhotosearchError(
-                    f"{root.path} is a library and lies in a folder that would be deleted. "
-                    "Forget it first: photosearch forget DIR"
-                )
 
 
 # --- completion -------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from photosearch.commands.common import (
     require_unused,
     settings_of,
 )
-from photosearch.home import open_home
+from photosearch.commands.life import erase_and_tell
+from photosearch.home import Home, open_home
 
 
 def add(commands: Commands) -> None:
@@ -56,7 +57,14 @@ def run_serve(args: Namespace) -> int:
         bundle_folders=bundle_folders(place),
         port=args.port,
         on_ready=on_ready,
+        on_erase=lambda: _erase(place),
     )
+
+
+def _erase(place: Home) -> None:
+    """The page asked for it, and the daemon has let go of everything."""
+    presence.tell(place, "quit")
+    erase_and_tell(place)
 
 
 def run_open(args: Namespace) -> int:

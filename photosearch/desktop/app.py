@@ -120,7 +120,7 @@ class Running:
 
     def _show_page(self, outcome: object) -> None:
         if isinstance(outcome, PhotosearchError):
-            self.bar.say(str(outcome), trouble=True)
+            self.bar.foot.say(str(outcome), trouble=True)
         else:
             browser.show(str(outcome), window=False)
 

@@ -28,6 +28,7 @@ from photosearch.desktop import words
 from photosearch.desktop.asking import Asking, Question
 from photosearch.desktop.background import Background
 from photosearch.desktop.card import SHADOW, Card, is_dark
+from photosearch.desktop.foot import Foot
 from photosearch.desktop.grid import PICTURE, Grid
 from photosearch.desktop.keys import name_of
 from photosearch.desktop.make import button, label, spaced
@@ -44,7 +45,6 @@ from photosearch.types import Hit
 
 CARD: Final = QSize(892, 604)
 STATUS_MS: Final = 2000  # between looks at what the daemon does, while the bar is seen
-SAY_MS: Final = 2500
 MAX_SHOWN: Final = 1000  # the daemon's limit on one answer
 MAX_QUERY_CHARS: Final = 1000
 
@@ -76,8 +76,6 @@ class Bar(Card):
         self._build()
         self._status_timer = QTimer(self, interval=STATUS_MS)
         self._status_timer.timeout.connect(self._look_at_status)
-        self._said_timer = QTimer(self, singleShot=True, interval=SAY_MS)
-        self._said_timer.timeout.connect(self._show_foot)
         hints = QGuiApplication.styleHints()
         hints.colorSchemeChanged.connect(self.dress)
         self.dress()
@@ -98,19 +96,12 @@ class Bar(Card):
         self.grid.menu_wanted.connect(self._show_menu)
         self.grid.selectionModel().currentChanged.connect(lambda *_: self._show_foot())
         self.message = Message()
-        self.name, self.facts = label("name"), label("facts")
-        self.further = button("link", words.SHOW_LESS_LIKELY)
-        self.further.clicked.connect(self.show_all)
-        self.hint = label("soft", words.HINT)
+        self.foot = Foot()
+        self.foot.further.clicked.connect(self.show_all)
+        self.foot.silent.connect(self._show_foot)
         top = spaced(QHBoxLayout(), 12, margins=(52, 12, 22, 8))
-        foot = spaced(QHBoxLayout(), 10, margins=(24, 9, 22, 12))
         for widget, stretch in ((self.box, 1), (self.chip, 0), (self.count, 0)):
             top.addWidget(widget, stretch)
-        for widget in (self.name, self.facts):
-            foot.addWidget(widget)
-        foot.addStretch(1)
-        for widget in (self.further, self.hint):
-            foot.addWidget(widget)
         self._body = QStackedLayout()
         self._body.addWidget(self.grid)
         self._body.addWidget(self.message)
@@ -119,7 +110,7 @@ class Bar(Card):
         layout = spaced(QVBoxLayout(self), 0, margins=(SHADOW, SHADOW, SHADOW, SHADOW))
         layout.addLayout(top)
         layout.addLayout(middle, 1)
-        layout.addLayout(foot)
+        layout.addLayout(self.foot)
         self.preview = Preview(
             self,
             self._daemon.thumbnail,
@@ -278,11 +269,11 @@ class Bar(Card):
 
     def _show_failure(self, question: Question, error: PhotosearchError) -> None:
         if not isinstance(error, DaemonUnreachable):
-            self.say(str(error), trouble=True)
+            self.foot.say(str(error), trouble=True)
             return
         self._is_down = True  # when it is back, ask again
         if self.photos.hits:  # what was found stays; the line says why it does not follow
-            self.say(words.DOWN, trouble=True)
+            self.foot.say(words.DOWN, trouble=True)
             return
         self.message.show_words(
             words.DOWN, words.DOWN_ADVICE, offer=(words.START, self.start_daemon)
@@ -302,7 +293,7 @@ class Bar(Card):
         if isinstance(outcome, PhotosearchError):
             return
         status: StatusReply = outcome
-        self.hint.setText(words.progress(status) or words.HINT)
+        self.foot.hint.setText(words.progress(status) or words.HINT)
         before, self._searchable = self._searchable, status.searchable
         if self._is_down:
             self.ask()
@@ -327,9 +318,9 @@ class Bar(Card):
             return
         name = words.name_of(hit.path)
         if hit.offline:
-            self.say(f"{name} is in a folder that is not connected now.", trouble=True)
+            self.foot.say(f"{name} is in a folder that is not connected now.", trouble=True)
             return
-        self.say(doing.format(name))
+        self.foot.say(doing.format(name))
         self._errand(lambda: call(hit.photo_id), self.disappear)
 
     def _errand(self, work: Callable[[], None], then: Callable[[], object]) -> None:
@@ -337,7 +328,7 @@ class Bar(Card):
 
         def done(outcome: Any) -> None:
             if isinstance(outcome, PhotosearchError):
-                self.say(str(outcome), trouble=True)
+                self.foot.say(str(outcome), trouble=True)
             else:
                 then()
 
@@ -348,13 +339,13 @@ class Bar(Card):
         data = files(hits)
         if data.urls():
             QGuiApplication.clipboard().setMimeData(data)
-            self.say(words.COPIED)
+            self.foot.say(words.COPIED)
 
     def copy_path(self) -> None:
         hit = self._hit()
         if hit is not None:
             QGuiApplication.clipboard().setText(words.shown(hit.path))
-            self.say(words.COPIED_PATH)
+            self.foot.say(words.COPIED_PATH)
 
     def show_preview(self) -> None:
         hit = self.grid.chosen
@@ -380,24 +371,11 @@ class Bar(Card):
 
     # --- the foot -----------------------------------------------------------------------------
 
-    def say(self, text: str, *, trouble: bool = False) -> None:
-        """A word in passing, where the photo's name stands."""
-        self.name.setObjectName("trouble" if trouble else "name")
-        self.name.setStyleSheet("")  # the style follows the object's name only when told
-        self.name.setText(text)
-        self.facts.setText("")
-        self.further.hide()
-        self._said_timer.start(SAY_MS * (3 if trouble else 1))
-
     def _show_foot(self) -> None:
-        self._said_timer.stop()
-        hit, answer = self.grid.chosen, self._answer
-        self.name.setObjectName("name")
-        self.name.setStyleSheet("")
-        self.name.setText(words.name_of(hit.path) if hit else "")
-        self.facts.setText(words.facts(hit) if hit else "")
+        answer = self._answer
         offers = answer is not None and bool(answer.hits) and not answer.more and answer.hidden > 0
-        self.further.setVisible(offers and not self._question.show_all and hit is None)
+        offers = offers and not self._question.show_all
+        self.foot.show_hit(self.grid.chosen, offers=offers)
 
     # --- keys ---------------------------------------------------------------------------------
 

@@ -43,10 +43,13 @@ export function login(code) {
   return ask("/login", { method: "POST", headers, body: JSON.stringify({ code }) });
 }
 
+/** Half a sign, which a box can hold and an address cannot, becomes U+FFFD. */
+const sound = (words) => words.toWellFormed?.() ?? words;
+
 /** `query`: {text, like, all, group}; with `group`, the photos that `like` stands for. */
 export function search(query, { k, offset = 0, signal }) {
   if (query.group) return group(query.like, signal);
-  const parameters = new URLSearchParams({ q: query.text.toWellFormed?.() ?? query.text, k });
+  const parameters = new URLSearchParams({ q: sound(query.text), k });
   if (offset) parameters.set("offset", offset);
   if (query.all) parameters.set("all", "true");
   if (query.like) parameters.set("like", query.like.photo_id);
@@ -66,6 +69,11 @@ export const rejected = () => ask("/rejected");
 export const retry = () => tell("/index/retry");
 export const rescan = () => tell("/index/rescan");
 export const examples = () => ask("/examples");
+export const suggestions = (q, k) => ask(`/suggestions?${new URLSearchParams({ q: sound(q), k })}`);
+export const remember = (q) => tell("/history", { q: sound(q) });
+export const forgetSearch = (q) => tell("/history/forget", { q });
+export const forgetSearches = () => tell("/history/clear");
+export const deleteData = () => tell("/delete-data", { confirm: "delete" });
 export const settings = () => ask("/settings");
 export const changeSetting = (name, value) => tell("/settings", { name, value });
 export const privacy = () => ask("/privacy");

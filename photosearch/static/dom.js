@@ -42,6 +42,7 @@ const SHAPES = {
   lock: "M6.5 11h11v8.5h-11zM9 11V8a3 3 0 0 1 6 0v3",
   warning: "M12 4.5l8.5 15h-17zM12 10.5v4M12 17v.1",
   settings: "M4 7h9M19 7h1M4 17h1M11 17h9M16 4.5v5M8 14.5v5",
+  past: "M12 4.5a7.5 7.5 0 1 1 0 15a7.5 7.5 0 0 1 0-15M12 8.5v4l2.8 1.7",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   drive: "M4 14h16v5H4zM4 14l3-8.5h10l3 8.5M16.5 16.5v.1",
 };

@@ -1,8 +1,8 @@
 // The photos: one cell each, kept by photo id, so that what stays is not loaded again.
 
-import { thumbnail } from "./api.js";
 import { icon, make } from "./dom.js";
 import { fileName } from "./paths.js";
+import { Pictures } from "./pictures.js";
 import { day, isRightToLeft, text } from "./strings.js";
 
 export const altOf = (hit) =>
@@ -15,6 +15,7 @@ export class Grid {
   #divider = make("div", { class: "divider", "aria-hidden": "true" }, text.lessLikely);
   #rest = make("div", { class: "cells", role: "group", "aria-label": text.lessLikely });
   #cells = new Map(); // photo id -> cell
+  #pictures = new Pictures();
   #activated;
 
   hits = [];
@@ -51,8 +52,9 @@ export class Grid {
     const before = this.#cells;
     this.hits = hits;
     this.#cells = new Map(
-      hits.map((hit) => [hit.photo_id, dress(before.get(hit.photo_id) ?? newCell(hit), hit)]),
+      hits.map((hit) => [hit.photo_id, dress(before.get(hit.photo_id) ?? this.#newCell(hit), hit)]),
     );
+    for (const [id, cell] of before) if (!this.#cells.has(id)) this.#pictures.forget(cell);
     const cells = [...this.#cells.values()];
     const first = this.#firstLess;
     fill(this.#matches, cells.slice(0, first));
@@ -97,6 +99,12 @@ export class Grid {
     if (anchor && top !== null && window.scrollY > 0) window.scrollBy(0, top - anchor.top);
   }
 
+  #newCell(hit) {
+    const cell = newCell(hit);
+    this.#pictures.wait(cell);
+    return cell;
+  }
+
   #top(id) {
     return this.#cells.get(id)?.getBoundingClientRect().top ?? null;
   }
@@ -112,7 +120,7 @@ function fill(parent, cells) {
 }
 
 function newCell(hit) {
-  const image = make("img", { loading: "lazy", decoding: "async", draggable: "false" });
+  const image = make("img", { decoding: "async", draggable: "false" });
   const cell = make(
     "div",
     {
@@ -129,7 +137,6 @@ function newCell(hit) {
   if (hit.colour) cell.style.backgroundColor = hit.colour; // until the photo is there
   image.addEventListener("load", () => cell.classList.add("loaded"));
   image.addEventListener("error", () => cell.classList.add("broken"));
-  image.src = thumbnail(hit.photo_id);
   return cell;
 }
 

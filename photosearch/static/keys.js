@@ -1,9 +1,11 @@
 // The keyboard map: which key does what, and where. What is done is told by `does`.
 
+import { isRightToLeft } from "./strings.js";
+
 /**
  * Hear keys for the box and for the whole page. `does`: {isElsewhere(), isInGrid(), isLooking(),
  * enterGrid(), leaveGrid(), move(key), preview(), open(), reveal(), like(), group(), copy(), copyPath(),
- * clear(), stopLooking(), help()}.
+ * meant(), suggestion(), take(suggestion), clear(), stopLooking(), help()}.
  */
 export function listenToKeys(box, does) {
   const isSelecting = () => box.selectionStart !== box.selectionEnd;
@@ -38,6 +40,9 @@ export function listenToKeys(box, does) {
     if (key === "/" && box.value === "") return act(event, () => {});
     if (!does.isInGrid()) {
       if (key === "ArrowDown") act(event, does.enterGrid);
+      else if (isOnwards(key) && box.selectionStart === box.value.length && does.suggestion()) {
+        act(event, () => does.take(does.suggestion()));
+      }
       else if (key === "Backspace" && box.value === "" && does.isLooking()) {
         act(event, does.stopLooking);
       }
@@ -48,8 +53,10 @@ export function listenToKeys(box, does) {
   }
 
   function enterKey({ shiftKey, altKey }, command) {
-    if (!does.isInGrid()) does.enterGrid();
-    else if (shiftKey) does.like();
+    if (!does.isInGrid()) {
+      does.meant();
+      does.enterGrid();
+    } else if (shiftKey) does.like();
     else if (altKey) does.group();
     else if (command) does.reveal();
     else does.open();
@@ -63,6 +70,9 @@ export function listenToKeys(box, does) {
 
   document.addEventListener("keydown", keydown);
 }
+
+/** At the end of what is typed these lead nowhere else. */
+const isOnwards = (key) => key === "End" || (key === "ArrowRight" && !isRightToLeft);
 
 function act(event, run) {
   event.preventDefault();

@@ -14,7 +14,7 @@ export class LibraryPanel {
   #folders = make("ul", { class: "files" });
   #shown = ""; // the folders listed, so that a status without news redraws nothing
 
-  /** `on`: {attempt(call), say(words), forget(library), isForgotten(id)}. */
+  /** `on`: {attempt(call), say(words), forget(library), isForgotten(id), searchesForgotten()}. */
   constructor(dialog, on) {
     this.#dialog = dialog;
     this.#on = on;
@@ -33,9 +33,12 @@ export class LibraryPanel {
       this.#adding(),
       make("h3", {}, text.settings),
       make("div", { class: "settings" }, ...settings.map((each) => this.#setting(each))),
-      make("div", { class: "deeds" }, button(text.check, () => this.#check(), {
-        className: "secondary",
-      })),
+      make(
+        "div",
+        { class: "deeds" },
+        button(text.forgetSearches, () => this.#forgetSearches(), { className: "secondary" }),
+        button(text.check, () => this.#check(), { className: "secondary" }),
+      ),
     );
   }
 
@@ -113,6 +116,12 @@ export class LibraryPanel {
     });
     const label = text.settingNames[name] ?? name.replaceAll("_", " ");
     return make("div", {}, make("label", { for: id }, label), field);
+  }
+
+  async #forgetSearches() {
+    if (!(await this.#on.attempt(api.forgetSearches()))) return;
+    this.#on.searchesForgotten();
+    this.#on.say(text.searchesForgotten);
   }
 
   async #check() {

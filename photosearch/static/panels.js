@@ -79,8 +79,8 @@ function doing(dialog, label, run) {
   return make("div", { class: "deeds" }, act);
 }
 
-/** What leaves this computer: numbers, not promises. */
-export function openPrivacy(dialog, counted, model) {
+/** What leaves this computer: numbers, not promises. `erase()` leads to deleting what is kept. */
+export function openPrivacy(dialog, counted, { model, erase }) {
   const told = (value) => (value === null ? text.notTold : String(value));
   const outside = (counted.open_outside ?? 0) + counted.attempts_outside;
   openPanel(
@@ -101,51 +101,32 @@ export function openPrivacy(dialog, counted, model) {
       [text.home, make("span", { class: "path" }, shown(counted.home))],
       [text.model, make("span", { class: "path" }, model)],
     ),
-    make("p", {}, text.deleteAdvice),
-    make("p", {}, make("code", {}, text.deleteCommand)),
+    make("div", { class: "deeds" }, button(text.deleteAll, erase, { className: "secondary" })),
   );
 }
 
-/** The panel for someone without a session. `submit(code)` gets what was pasted. */
-export function fillSignIn(section, submit) {
+/** Deleting everything takes a word typed in full: no slip does it. */
+export function openErase(dialog, home, erase) {
   const field = make("input", {
-    id: "code",
-    type: "password",
+    id: "delete-word",
+    type: "text",
     autocomplete: "off",
+    autocapitalize: "off",
     spellcheck: "false",
-    required: true,
   });
-  const problem = make("p", { class: "problem", role: "alert" });
+  const act = make("button", { class: "primary danger", disabled: true }, text.deleteNow);
+  const isMeant = () => field.value.trim().toLowerCase() === text.deleteWord.toLowerCase();
+  field.addEventListener("input", () => (act.disabled = !isMeant()));
   const form = make(
     "form",
     { class: "codeform" },
-    make("label", { for: "code" }, text.signInLabel),
-    make("div", { class: "row" }, field, make("button", { class: "primary" }, text.signInButton)),
-    problem,
+    make("label", { for: "delete-word" }, text.deleteLabel(text.deleteWord)),
+    make("div", { class: "row" }, field, act),
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    problem.textContent = "";
-    submit(codeIn(field.value));
-    field.value = "";
+    if (isMeant()) erase();
   });
-  section.replaceChildren(
-    make("img", { src: "/static/icon.svg", alt: "", class: "mark", width: "64", height: "64" }),
-    make("h2", {}, text.signIn),
-    make("p", {}, text.signInAdvice),
-    make(
-      "p",
-      { class: "commands" },
-      make("code", {}, text.signInCommand),
-      make("span", {}, text.signInOr),
-      make("code", {}, text.signInOtherCommand),
-    ),
-    form,
-  );
-  return { problem, field };
-}
-
-/** What was pasted is a code, a token, or the whole address with one. */
-export function codeIn(pasted) {
-  return (/#code=([^&\s]+)/.exec(pasted)?.[1] ?? pasted).trim();
+  openPanel(dialog, text.deleteTitle, make("p", {}, text.deleteAdvice(shown(home))), form);
+  field.focus();
 }

@@ -244,7 +244,9 @@ def opening(browser: Browser, daemon: Daemon) -> Iterator[Opener]:
         language: str = "",
         **options: Any,
     ) -> Window:
-        options = {"viewport": {"width": 1000, "height": 700}, "locale": "en-GB", **options}
+        # Without motion: frames that nobody looks at cost a test machine most of its time.
+        still = {"viewport": {"width": 1000, "height": 700}, "reduced_motion": "reduce"}
+        options = {**still, "locale": "en-GB", **options}
         context = browser.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(2 * FOLLOW_MS)

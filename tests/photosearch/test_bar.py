@@ -196,10 +196,10 @@ def test_less_likely_photos_are_one_click_away(
     bar: Bar, stand: Stand, type_in: Callable[[str], None], qtbot: QtBot
 ) -> None:
     type_in("green")
-    assert not bar.further.isVisible()
+    assert not bar.foot.further.isVisible()
     stand.hidden = 9
     type_in("red")
-    qtbot.mouseClick(bar.further, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(bar.foot.further, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "unlikely.jpg" in names(bar), timeout=WAIT_MS)
     assert bar.count.text() == "12 photos"
     qtbot.keyClicks(bar.box, " x")  # it was about the words before
@@ -389,7 +389,7 @@ def test_control_c_copies_the_file_and_with_shift_its_path(bar: Bar, qtbot: QtBo
     qtbot.keyClick(bar.grid, KEY.Key_C, Qt.KeyboardModifier.ControlModifier)
     data = QGuiApplication.clipboard().mimeData()
     assert [url.toString() for url in data.urls()] == ["file:///photos/red1.jpg"]
-    assert bar.name.text() == words.COPIED
+    assert bar.foot.name.text() == words.COPIED
     both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     qtbot.keyClick(bar.grid, KEY.Key_C, both)
     assert QGuiApplication.clipboard().text() == "/photos/red1.jpg"
@@ -510,7 +510,7 @@ def test_without_a_daemon_it_offers_to_start_one(qtbot: QtBot, stand: Stand) -> 
 def test_when_the_daemon_goes_what_was_found_stays(bar: Bar, stand: Stand, qtbot: QtBot) -> None:
     stand.fails = DaemonUnreachable("gone")
     qtbot.keyClicks(bar.box, "g")
-    qtbot.waitUntil(lambda: bar.name.text() == words.DOWN, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bar.foot.name.text() == words.DOWN, timeout=WAIT_MS)
     assert len(bar.photos.hits) == 24 and bar.box.text() == "g"
     stand.fails = None
     bar._look_at_status()  # it is back: what was typed meanwhile is asked
@@ -521,7 +521,7 @@ def test_a_refusal_is_said(bar: Bar, stand: Stand, qtbot: QtBot) -> None:
     qtbot.keyClick(bar.box, KEY.Key_Down)
     stand.fails = PhotosearchError("xdg-open cannot be started.")
     qtbot.keyClick(bar.grid, KEY.Key_Return)
-    qtbot.waitUntil(lambda: bar.name.text() == "xdg-open cannot be started.", timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bar.foot.name.text() == "xdg-open cannot be started.", timeout=WAIT_MS)
     assert bar.isVisible()
 
 
@@ -529,7 +529,7 @@ def test_an_offline_photo_is_not_opened(bar: Bar, stand: Stand, qtbot: QtBot) ->
     bar.photos.show([hit(1, "far.jpg", offline=True)])
     qtbot.keyClick(bar.box, KEY.Key_Down)
     qtbot.keyClick(bar.grid, KEY.Key_Return)
-    assert "not connected" in bar.name.text() and stand.opened == []
+    assert "not connected" in bar.foot.name.text() and stand.opened == []
 
 
 def test_no_thread_outlives_the_bar_it_works_for(qtbot: QtBot) -> None:
@@ -681,6 +681,6 @@ def test_qt_gives_back_every_reference_it_takes(bar: Bar) -> None:
     gc.collect()
     before = sys.getrefcount(None)
     for _ in range(500):
-        bar.name.setText("x")
+        bar.foot.name.setText("x")
         bar.update()
     assert abs(sys.getrefcount(None) - before) < 100

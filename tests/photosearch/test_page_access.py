@@ -233,7 +233,11 @@ def test_from_right_to_left_everything_turns_around(open_page: Opener) -> None:
     assert forward is not None and back is not None and forward["x"] < back["x"]
     # A path keeps its own direction, or its first slash would stand at its end.
     folder = window.preview.locator(".folder")
-    assert folder.evaluate("folder => getComputedStyle(folder).unicodeBidi") == "plaintext"
+    direction = "element => getComputedStyle(element).unicodeBidi"
+    assert folder.evaluate(direction) == "plaintext"
+    window.press("Escape")
+    window.box.fill("green -red")  # a minus stays before its word
+    assert page.locator(".part .words").evaluate(direction) == "plaintext"
 
 
 def test_made_up_languages_are_not_loaded_for_anyone_else(open_page: Opener) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from pages import (
@@ -116,6 +117,58 @@ def test_every_chip_holds_for_every_photo_and_says_why(open_page: Opener, daemon
         assert chosen in [str(hit["photo_id"]) for hit in found["hits"]], part
 
 
+# --- going on, and going back ----------------------------------------------------------------
+
+
+def test_what_is_typed_is_gone_on_with_in_one_key(open_page: Opener) -> None:
+    window = open_page()
+    window.box.press_sequentially("green type:jp")
+    suggested = window.page.get_by_role("button", name="type:jpeg", exact=True)
+    expect(suggested).to_be_visible()
+    window.press("End")
+    expect(window.box).to_have_value("green type:jpeg")
+    expect(window.options).to_have_count(GREENS)
+    window.press("End")  # nothing is suggested that is there already
+    expect(window.box).to_have_value("green type:jpeg")
+
+
+def test_a_search_that_found_something_is_offered_again_until_forgotten(
+    open_page: Opener, daemon: Daemon
+) -> None:
+    daemon.call("/history/clear", method="POST")
+    window = open_page()
+    window.box.fill("green")
+    expect(window.options).to_have_count(GREENS)
+    assert daemon.call("/history") == []  # typing alone keeps nothing
+    window.press("ArrowDown", " ")
+    expect(window.preview).to_be_visible()
+    wait_for(window.page, lambda: daemon.call("/history") == ["green"])
+    window.press("Escape", "Escape", "Escape")
+    past = window.page.get_by_role("list", name="Searches to try").get_by_role("button")
+    expect(past.first).to_have_text("green")
+    past.first.click()
+    expect(window.box).to_have_value("green")
+    window.press("Escape")
+    window.page.get_by_role("button", name="Forget the search green").click()
+    wait_for(window.page, lambda: daemon.call("/history") == [])
+    expect(window.page.get_by_role("button", name="Forget the search green")).to_be_hidden()
+
+
+def test_past_searches_are_forgotten_all_at_once(open_page: Opener, daemon: Daemon) -> None:
+    daemon.call("/history/clear", method="POST")
+    for words in ("red", "green"):
+        daemon.call("/history?" + urlencode({"q": words}), method="POST")
+    window = open_page()
+    forget = window.page.get_by_role("button", name=re.compile("^Forget the search"))
+    expect(forget).to_have_count(2)
+    window.page.get_by_role("button", name="Folders and settings").click()
+    window.page.get_by_role("button", name="Forget past searches").click()
+    expect(window.page.get_by_text("Past searches are forgotten.")).to_be_visible()
+    assert daemon.call("/history") == []
+    window.press("Escape")
+    expect(forget).to_have_count(0)
+
+
 # --- placeholders -----------------------------------------------------------------------------
 
 
@@ -133,6 +186,19 @@ def test_before_a_photo_is_there_its_colour_is(open_page: Opener) -> None:
     sizes = window.options.evaluate_all("cells => cells.map(c => c.offsetWidth / c.offsetHeight)")
     assert all(abs(size - 1) < 0.02 for size in sizes)
     window.complaints = [line for line in window.complaints if "ERR_FAILED" not in line]
+
+
+def test_only_pictures_near_the_window_are_loaded(open_page: Opener) -> None:
+    """A key press changes sixty photos; those out of sight would hold up the next answer."""
+    window = open_page(viewport={"width": 800, "height": 400})
+    window.box.fill("red")
+    expect(window.options.first).to_have_accessible_name(re.compile("^red"))
+    expect(window.page.locator(".cell.loaded").first).to_be_visible()
+    window.page.wait_for_timeout(500)
+    last = window.options.nth(59)
+    assert f"/photos/{last.get_attribute('data-id')}/thumbnail" not in " ".join(window.requests)
+    last.scroll_into_view_if_needed()
+    expect(last).to_have_class(re.compile("loaded"))
 
 
 # --- copying and dragging ---------------------------------------------------------------------

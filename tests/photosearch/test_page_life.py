@@ -122,6 +122,33 @@ def test_a_daemon_that_stops_and_comes_back(
         window.complaints = [line for line in window.complaints if "ERR_" not in line]
 
 
+def test_all_data_is_deleted_from_the_page_and_no_photo(
+    open_page: Opener, toy_bundle: Path, tmp_path: Path
+) -> None:
+    home, disk = tmp_path / "home", tmp_path / "photos"
+    disk.mkdir()
+    (disk / "green.jpg").write_bytes(photo("green", 1))
+    running = start_daemon(home, disk, bundle=toy_bundle)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(lambda: running.stop())
+        running.wait_until_indexed(1)
+        window = open_page(running=running)
+        page = window.page
+        page.get_by_role("button", name="Nothing leaves this computer").click()
+        page.get_by_role("button", name="Delete all data…").click()
+        act = window.preview.get_by_role("button", name="Delete", exact=True)
+        page.keyboard.type("delet")
+        expect(act).to_be_disabled()
+        window.press("Enter")
+        assert running.process.poll() is None
+        page.keyboard.type("e")
+        act.click()
+        expect(page.get_by_role("heading", name="All data is deleted")).to_be_visible()
+        assert running.process.wait(timeout=60) == 0
+    assert not home.exists()
+    assert (disk / "green.jpg").read_bytes() == photo("green", 1)
+
+
 # --- a real model -----------------------------------------------------------------------------
 
 

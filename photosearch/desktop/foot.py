@@ -1,0 +1,53 @@
+"""The bar's foot: which photo is chosen, a word in passing, and what the daemon does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout
+
+from photosearch.desktop import words
+from photosearch.desktop.make import button, label, spaced
+from photosearch.types import Hit
+
+SAY_MS: Final = 2500
+
+
+class Foot(QHBoxLayout):
+    """One line: the photo's name and facts, or what is said; a link; a hint at its end."""
+
+    silent = Signal()  # what was said has been there long enough
+
+    def __init__(self) -> None:
+        super().__init__()
+        spaced(self, 10, margins=(24, 9, 22, 12))
+        self.name, self.facts = label("name"), label("facts")
+        self.further = button("link", words.SHOW_LESS_LIKELY)
+        self.hint = label("soft", words.HINT)
+        for widget in (self.name, self.facts):
+            self.addWidget(widget)
+        self.addStretch(1)
+        for link in (self.further, self.hint):
+            self.addWidget(link)
+        self._timer = QTimer(self, singleShot=True, interval=SAY_MS)
+        self._timer.timeout.connect(self.silent)
+
+    def say(self, text: str, *, trouble: bool = False) -> None:
+        """A word in passing, where the photo's name stands."""
+        self._name("trouble" if trouble else "name", text)
+        self.facts.setText("")
+        self.further.hide()
+        self._timer.start(SAY_MS * (3 if trouble else 1))
+
+    def show_hit(self, hit: Hit | None, *, offers: bool) -> None:
+        """`offers`: whether there are less likely photos to be shown."""
+        self._timer.stop()
+        self._name("name", words.name_of(hit.path) if hit else "")
+        self.facts.setText(words.facts(hit) if hit else "")
+        self.further.setVisible(offers and hit is None)
+
+    def _name(self, role: str, text: str) -> None:
+        self.name.setObjectName(role)
+        self.name.setStyleSheet("")  # the style follows the object's name only when told
+        self.name.setText(text)
