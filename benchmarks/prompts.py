@@ -40,6 +40,7 @@ WORDINGS: Final[dict[str, tuple[str, ...]]] = {
     "a photo of": ("a photo of {}",),
     "a photo of a": ("a photo of a {}",),
     "raw + a photo of a": ("{}", "a photo of a {}"),
+    "three": ("{}", "a {}", "a photo of a {}"),
     "five": ("{}", "a {}", "a photo of a {}", "a picture of {}", "there is a {} in the photo"),
     "five scenes": ("{}", "a photo of {}", "a close-up of a {}", "a view of a {}", "a {} outside"),
 }

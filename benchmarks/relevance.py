@@ -144,6 +144,15 @@ def flat_as_good(asked: Sequence[Kind]) -> float:
     return float(grid[np.flatnonzero(off == off.min())[-1]])
 
 
+def balance(asked: Sequence[Kind], size: int) -> float:
+    """The percentage at which as many are kept as are empty, with the one threshold in spreads
+    that is best when all answers are known: what no rule of that kind can pass."""
+    there = np.asarray([(k.right.max() - k.scale.level) / k.scale.spread for k in asked])
+    absent = np.asarray([(k.wrong[:size].max() - k.scale.level) / k.scale.spread for k in asked])
+    every = np.concatenate([there, absent])
+    return 100 * max(min((there >= t).mean(), (absent < t).mean()) for t in every)
+
+
 def cost_us(queries: Matrix, background: Background) -> float:
     """Median processor time of one decision, in microseconds."""
     spent = []
@@ -210,6 +219,10 @@ def main() -> None:
                 if size <= len(asked[0].wrong) * 1.3
             ]
             print(f"| {name} ({len(asked)}) | {told} | " + " | ".join(cells) + " |", flush=True)
+        best = [balance(asked, size) for size in SIZES if size <= len(asked[0].wrong) * 1.3]
+        print(
+            f"{name}: best balance with the answers known: " + ", ".join(f"{b:.0f}" for b in best)
+        )
 
 
 if __name__ == "__main__":

@@ -63,13 +63,19 @@ def stands_in(word: str, text: str) -> bool:
     """Whether the word, in one or in many, stands in the text."""
     if is_han(word):
         return folded(word) in folded(text)
-    text_parts = parts(text)
-    for form in forms(word):
-        wanted = _PART.findall(form)
-        if not wanted:
-            continue
-        first, length = wanted[0], len(wanted)
-        for start, part in enumerate(text_parts):
-            if part == first and text_parts[start : start + length] == wanted:
-                return True
-    return False
+    # iPhone is one word to who asks for iphone, myCat two to who asks for cat.
+    return any(
+        _follow(_PART.findall(form), found)
+        for found in (parts(text), _PART.findall(folded(text)))
+        for form in forms(word)
+    )
+
+
+def _follow(wanted: list[str], text: list[str]) -> bool:
+    """Whether these stand in the text one after the other."""
+    if not wanted:
+        return False
+    first, length = wanted[0], len(wanted)
+    return any(
+        part == first and text[start : start + length] == wanted for start, part in enumerate(text)
+    )

@@ -39,6 +39,7 @@ DIM = 16  # as the bench has it
         ("lyon", "Lyon, France"), ("été", "l'e\u0301te\u0301"), ("2019", "IMG20190714 2019"),
         ("t-shirt", "my t-shirt.png"), ("t-shirt", "my T Shirt"), ("北京", "在北京的狗"),
         ("ÉTÉ", "été"), ("grandma", "GrandmaBirthday"), ("straße", "STRASSE"),
+        ("iphone", "my iPhone 12"), ("mycat", "myCat.jpg"),
     ],
 )  # fmt: skip
 def test_a_word_stands_in_a_text(word: str, text: str) -> None:

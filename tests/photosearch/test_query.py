@@ -28,8 +28,17 @@ from photosearch.conditions import (
     Written,
 )
 from photosearch.language import CHINESE, ENGLISH, language_of
-from photosearch.query import MAX_FILTERS, MAX_QUERY_CHARS, SAYS, Query, parse, render
+from photosearch.query import (
+    MAX_FILTERS,
+    MAX_QUERY_CHARS,
+    MAX_WRITTEN_WORDS,
+    SAYS,
+    Query,
+    parse,
+    render,
+)
 from photosearch.values import SCREENSHOTS
+from photosearch.wording import stands_in
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=BERLIN)  # a Saturday
@@ -76,6 +85,10 @@ def check_shape(typed: str, query: Query) -> None:
     assert again == query or len(typed) > MAX_QUERY_CHARS
     assert kinds(again) == kinds(query)
     assert sum(len(group.options) for group in query.groups) <= MAX_FILTERS * len(SCREENSHOTS)
+    assert again.words == query.words or len(typed) > MAX_QUERY_CHARS
+    assert len(query.words) <= MAX_WRITTEN_WORDS
+    for word in query.words:
+        assert stands_in(word, query.text), word
 
 
 def _cleaned(text: str) -> str:
