@@ -1,14 +1,15 @@
 """Kinds of distillation on real photos: Flickr8k, one small student, one budget.
 
-    python -m benchmarks.ablation run [--rows FILE] [--seeds 1 2 3] [--best FILE]
+    python -m benchmarks.ablation run [--steps 260] [--only BASE ...] [--seeds 1 2 3]
     python -m benchmarks.ablation table
+    python -m benchmarks.ablation views
 
 Teacher: the shipped lantern, through its files. Student: a perceptron of 64 units on
 EfficientNet-lite2's features at 96 px, and a bag of word pieces of 48 numbers each, learned
 from nothing; 376,000 numbers. All features are cached, so a run of 260 steps takes
 seconds. `run` appends one JSON line a run and skips those it finds. The best cell of each
 type, with its weight, is read from the toy world's rows (benchmarks.distillation), not
-chosen on the photos reported here.
+chosen on the photos reported here. `views` measures a teacher that sees each photo mirrored, too.
 """
 
 from __future__ import annotations
@@ -183,7 +184,9 @@ class Bench:
     def teacher_recall(self) -> dict[str, float]:
         return both_directions(self.val.t_image, self.val.t_text, self.val.owner)
 
-    def run(self, cells: Cells, dcd: dict[str, Any] | None, seed: int) -> dict[str, float]:
+    def run(
+        self, cells: Cells, dcd: dict[str, Any] | None, seed: int, steps: int = STEPS
+    ) -> dict[str, float]:
         data = self.train
         torch.manual_seed(seed)
         student = SmallStudent(self.vocabulary)
@@ -191,13 +194,13 @@ class Bench:
         optimizer = torch.optim.AdamW(
             student.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05
         )
-        for step in range(STEPS):
-            set_rate(optimizer, RATE, step, STEPS)
+        for step in range(steps):
+            set_rate(optimizer, RATE, step, steps)
             photos = torch.randperm(len(data.small))[:BATCH]
             captions = choose(data, photos)
             v, x = student(data.small[photos], data.tokens[captions])
             e = EmbeddingSet.build(v, x, data.t_image[photos], data.t_text[captions])
-            loss = graph(e, progress=step / STEPS).total
+            loss = graph(e, progress=step / steps).total
             if dcd is not None:
                 loss = loss + self.dcd(DcdConfig(**dcd), student, e, photos, captions)
             optimizer.zero_grad()
@@ -263,18 +266,24 @@ def plan(best: Path) -> dict[str, tuple[Cells, dict[str, Any] | None]]:
     return found
 
 
-def run(file: Path, seeds: list[int], best: Path, cache: Path) -> None:
+def run(file: Path, seeds: list[int], best: Path, cache: Path, steps: int, only: list[str]) -> None:
     bench = Bench(cache)
-    done = {(row["name"], row["seed"]) for row in read(file)}
+    done = {(row["name"], row["seed"], row["steps"]) for row in read(file)}
     file.parent.mkdir(parents=True, exist_ok=True)
     entries: list[tuple[str, int, Cells, dict[str, Any] | None]] = [("teacher", 0, {}, None)]
-    entries += [(n, seed, *both) for seed in seeds for n, both in plan(best).items()]
+    entries += [
+        (name, seed, *both)
+        for seed in seeds
+        for name, both in plan(best).items()
+        if not only or name in only
+    ]
     for name, seed, cells, dcd in entries:
-        if (name, seed) in done:
+        taken = 0 if name == "teacher" else steps
+        if (name, seed, taken) in done:
             continue
         started = time.process_time()
-        found = bench.teacher_recall() if name == "teacher" else bench.run(cells, dcd, seed)
-        row = {"name": name, "seed": seed}
+        found = bench.run(cells, dcd, seed, steps) if taken else bench.teacher_recall()
+        row = {"name": name, "seed": seed, "steps": taken}
         row |= {key: round(value, 3) for key, value in found.items()}
         row |= {
             "cpu_s": round(time.process_time() - started, 2),
@@ -286,32 +295,51 @@ def run(file: Path, seeds: list[int], best: Path, cache: Path) -> None:
 
 def table(file: Path) -> None:
     rows = read(file)
-    names = dict.fromkeys(row["name"] for row in rows)
     columns = ("t2i_r1", "t2i_r10", "i2t_r1", "rsum")
-    print("| method | T2I R@1 | T2I R@10 | I2T R@1 | rsum | seeds |\n|---|---|---|---|---|---|")
-    for name in names:
-        mine = [row for row in rows if row["name"] == name]
+    print("| method | steps | T2I R@1 | T2I R@10 | I2T R@1 | rsum | seeds |")
+    print("|---|---|---|---|---|---|---|")
+    for name, steps in dict.fromkeys((row["name"], row["steps"]) for row in rows):
+        mine = [row for row in rows if (row["name"], row["steps"]) == (name, steps)]
         cells = []
         for column in columns:
             values = [row[column] for row in mine]
             spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.1f}{spread}")
-        print(f"| {name} | {' | '.join(cells)} | {len(mine)} |")
+        print(f"| {name} | {steps} | {' | '.join(cells)} | {len(mine)} |")
     print(f"\nCPU: {sum(row['cpu_s'] for row in rows) / 60:.1f} minutes in {len(rows)} runs")
+
+
+def views(cache: Path) -> None:
+    """The teacher's recall with photos as they are, and with their mirror images as well."""
+    val = read_set(VAL, cache)
+    encoder = open_encoder(open_bundle(BUNDLE))
+    pixels = np.ascontiguousarray(read_photos(VAL, encoder.preprocess).pixels[:, :, ::-1])
+    mirrored = [
+        encoder.images(normalise(pixels[at : at + AT_ONCE], encoder.preprocess))
+        for at in range(0, len(pixels), AT_ONCE)
+    ]
+    both = l2_normalize(val.t_image + torch.from_numpy(np.concatenate(mirrored)))
+    for name, image in (("as it is", val.t_image), ("and mirrored", both)):
+        found = both_directions(image, val.t_text, val.owner)
+        print(name, {key: round(value, 1) for key, value in found.items()})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("what", choices=("run", "table", "views"))
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--best", type=Path, default=TOY_ROWS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, default=STEPS, help="of 128 photos")
+    parser.add_argument("--only", nargs="*", default=[], metavar="METHOD")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     args = parser.parse_args()
     if args.what == "run":
-        run(args.rows, args.seeds, args.best, args.cache)
+        run(args.rows, args.seeds, args.best, args.cache, args.steps, args.only)
+    elif args.what == "views":
+        views(args.cache)
     else:
         table(args.rows)
 

@@ -77,7 +77,7 @@ with open_world() as world:
 """
 
 
-def launched(command: list[str], processes: int, timeout: float = 240) -> None:
+def launched(command: list[str], processes: int, timeout: float = 900) -> None:
     """As torchrun does it, without its rendezvous."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
