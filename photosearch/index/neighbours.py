@@ -83,6 +83,7 @@ class Index:
         self._arranging: Iterator[Cells | None] | None = None
         self._homeless = 0  # photos in the tail that found no room when they were last taken in
         self._learned = len(exact)  # photos when cells were last learned or taken up
+        self._came = 0  # photos since then
         self.cells_made = 0  # times they were laid out
         self._graph: HnswGraph | None = None
         self._tail: set[int] = set()  # in exact, not in the graph
@@ -103,6 +104,7 @@ class Index:
 
     def add(self, photo_id: int, vector: Vector) -> None:
         self.exact.add(photo_id, vector)
+        self._came += 1
         with self._lock:
             if self._graph is not None and not self._graph.holds(np.asarray([photo_id]))[0]:
                 self._tail.add(photo_id)
@@ -242,10 +244,12 @@ class Index:
         if self._arranging is None:
             if len(self.exact) * self.exact.dim * 4 <= self._cells_from:
                 return False
-            outgrown = not self._learned // 2 <= len(self.exact) <= 2 * self._learned
+            # New photos may be of other things: cells that half of them did not take part in fit
+            # ill, and a query of ill-fitting cells reads everything.
+            outgrown = self._came > self._learned // 2 or len(self.exact) < self._learned // 2
             if self._cells is None or outgrown:
                 log.info("cells.learn photos=%d", len(self.exact))
-                self._learned, self._homeless = len(self.exact), 0
+                self._learned, self._came, self._homeless = len(self.exact), 0, 0
                 self._arranging = build(self.exact)
             else:
                 if self.exact.tail_count > self._homeless + TAKE_IN:
@@ -281,7 +285,7 @@ class Index:
 
     def learn_cells(self) -> None:
         """Lay the rows out in cells in one go."""
-        self._learned = len(self.exact)
+        self._learned, self._came = len(self.exact), 0
         self._arranging = build(self.exact)
         while self._arranging is not None:
             self._tend_cells()

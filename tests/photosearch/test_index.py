@@ -196,7 +196,7 @@ def test_small_libraries_want_no_graph() -> None:
     assert not Index(np.arange(100), unit_rows(100)).wants_graph
 
 
-def test_an_index_leaves_the_vectors_it_was_made_of_alone() -> None:
+def test_an_index_leaves_the_vectors_it_was_made_of_as_they_were() -> None:
     rows = np.ascontiguousarray(unit_rows(5), np.float32)
     before = rows.copy()
     ExactIndex(np.arange(5), rows).remove(0)

@@ -63,6 +63,12 @@ def test_scores_are_exact_and_in_order(sample: Index) -> None:
     assert len(set(ids.tolist())) == 20
 
 
+def test_a_pass_over_rows_in_cells_finds_every_photo_and_no_empty_place(sample: Index) -> None:
+    ids, scores = sample.exact.search(sample.sample(3)[1], len(sample))
+    assert sorted(ids.tolist()) == sorted(sample.exact.ids().tolist())
+    assert scores[-1] < 0  # an empty place would score 0
+
+
 def test_a_query_reads_a_part_of_the_rows(sample: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     read = {"looked at": 0, "read": 0}
     estimate, dot = ExactIndex.estimate, ExactIndex.dot
@@ -199,6 +205,20 @@ def test_recall_holds_after_ten_times_as_many_changes_as_photos() -> None:
     assert sorted(index.exact.ids().tolist()) == list(range(15_001, 16_501))
     assert index.recall(index.sample(50)) >= 0.97
     assert index.recall(cells.off_manifold(index.exact, require(index), 50)) >= 0.95
+
+
+def test_cells_are_learned_again_when_the_photos_are_of_other_things() -> None:
+    index = in_cells(6000)
+    other = -clustered(6000, seed=6)
+    for number, row in enumerate(other):
+        index.remove(number + 1)
+        index.add(10_001 + number, row)
+    while index.tend(threads=1):
+        pass
+    assert index.cells_made == 2
+    with index.exact.lock:  # they are of use
+        assert require(index).near(index.exact, other[7], 5) is not None
+    assert index.recall(index.sample(30)) >= 0.97
 
 
 class CellMachine(RuleBasedStateMachine):
