@@ -201,3 +201,13 @@ def test_an_index_leaves_the_vectors_it_was_made_of_as_they_were() -> None:
     before = rows.copy()
     ExactIndex(np.arange(5), rows).remove(0)
     np.testing.assert_array_equal(rows, before)
+
+
+@pytest.mark.parametrize("count", [10, 600, 1500, 2000])
+def test_scores_of_a_few_of_many_and_of_all_are_each_photos_own(count: int) -> None:
+    rows = unit_rows(2000)
+    index = ExactIndex(np.arange(2000) * 2 + 1, rows)
+    some = np.sort(np.random.default_rng(count).choice(2000, count, replace=False))
+    ids, scores = index.scores_of(some * 2 + 1, rows[7])
+    np.testing.assert_array_equal(ids, some * 2 + 1)
+    np.testing.assert_allclose(scores, rows[some] @ rows[7], atol=1e-6)
