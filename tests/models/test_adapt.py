@@ -117,6 +117,10 @@ def test_what_gains_becomes_a_whole_bundle(
     assert new.space != old.space
     assert not verify_bundle(new)  # hashes and golden vectors
     golden = json.loads((out / "golden.json").read_text(encoding="utf-8"))
+    told = new.targets["onnx"]
+    assert "held_out" in old.targets["onnx"]  # recall, which is not the new encoder's
+    assert "held_out" not in told and told["parity"] == {}
+    assert 0.9 <= report["cosine_elsewhere"] < 1.0
     assert "targets" not in golden  # the old encoder's own, which the new one need not meet
     assert restore(new).recipe.name == old.name  # so that it can be exported for a phone
     for name in (new.targets["onnx"]["text"], new.vocabulary):
@@ -148,8 +152,22 @@ def test_judging_says_every_reason() -> None:
     names = torch.eye(4)
     goal = adapting.Goal(lambda rows, _: (rows - old).square().sum(1) + 1.0, torch.arange(4))
     held = torch.arange(4)
-    with pytest.raises(NotAdopted, match=r"gained -200.*cosine of 0\.00.*fell from 100 to 0 %"):
-        adapting.judge(goal, old, old.roll(1, 0), held, names, 4, 0, "out")
+    says = r"gained -200.*cosine of 0\.00.*not yours moved to .* 0\.50.*fell from 100 to 0 %"
+    with pytest.raises(NotAdopted, match=says):
+        adapting.judge(goal, old, old.roll(1, 0), held, names, 4, 0, "out", 0.5)
+
+
+def test_a_gain_that_costs_other_photos_is_refused() -> None:
+    """One's own may gain and stay near, and what is not among them be lost all the same."""
+    old, held = torch.eye(4), torch.arange(4)
+    new = torch.nn.functional.normalize(old + 0.2 * old.roll(1, 0), dim=1)
+    goal = adapting.Goal(lambda rows, _: (rows - new).square().sum(1), held)
+    found = adapting.judge(goal, old, new, held, old, 4, 0, "out", 0.95)
+    assert found.gain_percent == 100.0 and found.cosine_elsewhere == 0.95
+    assert adapting.judge(goal, old, new, held, old, 4, 0, "out", None).cosine_elsewhere is None
+    for moved in (0.89, float("nan")):
+        with pytest.raises(NotAdopted, match="photos that are not yours moved"):
+            adapting.judge(goal, old, new, held, old, 4, 0, "out", moved)
 
 
 class Wide:
