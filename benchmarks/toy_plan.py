@@ -19,7 +19,6 @@ Row = dict[str, Any]
 Cells = dict[str, dict[str, Any]]
 
 SEEDS = (1, 2, 3)
-GRID_SEEDS = (1, 2, 3)
 WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 COARSE = (0.1, 1.0, 10.0)
 TAUS = (0.07, 0.3)
@@ -91,7 +90,7 @@ def tuned(rows: Sequence[Row]) -> dict[str, Cells]:
 def grid(rows: Sequence[Row]) -> Iterator[Trial]:
     """E1 to E3: the baseline, and every cell beside it at its tuned weight."""
     chosen = tuned(rows)
-    for seed in GRID_SEEDS:
+    for seed in SEEDS:
         yield Trial("E1", "BASE", seed, BASE)
         for key, align in variants():
             name = label(key, align)

@@ -165,8 +165,13 @@ class Negatives:
             candidates = torch.randint(PAIRS, (len(rows), self.config.pool))
             scores = torch.einsum("nd,ncd->nc", query[rows], keys[candidates])
             own = (query[rows] * keys[rows]).sum(dim=1)
-            ranked = scores if self.mined else torch.rand(scores.shape) - 2.0
-            found = self.miner.mine(ranked, candidates, rows, own, direction=direction)
+            ranked, suspected = scores, None
+            if not self.mined:  # chance ranks, below every true score; the filter is the same
+                suspected = self.miner.suspected(scores, own)
+                ranked = torch.rand(scores.shape) - 2.0
+            found = self.miner.mine(
+                ranked, candidates, rows, own, duplicates=suspected, direction=direction
+            )
             true = torch.einsum("nd,nkd->nk", query[rows], keys[found.key_ids])
             found = MinedBatch(found.key_ids, true, found.valid, direction)
             flat = found.key_ids.flatten()

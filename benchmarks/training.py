@@ -1,6 +1,6 @@
 """What distillation costs on top of the towers, what a cache saves, and what a batch weighs.
 
-    python -m benchmarks.training [--side 96] [--batch 32] [--steps 4]
+    python -m benchmarks.training [--side 96] [--batch 32] [--steps 3]
 
 Times are CPU seconds of one thread, so the ratios hold on a busy machine; memory is the
 peak of a fresh process. Towers are first-light's (27 million parameters), all of them

@@ -94,9 +94,7 @@ class HardNegativeMiner:
         if duplicates is not None and self.fn_filter != "none":
             usable &= ~duplicates
         if self.fn_filter == "teacher_margin":
-            # A negative score times the margin would be a higher bar, so the gap is taken.
-            bar = pos_scores - (1 - self.margin) * pos_scores.abs()
-            usable &= t_scores <= bar[:, None]
+            usable &= ~self.suspected(t_scores, pos_scores)
         if self.pool and self.pool < c:
             usable &= _drawn(usable, self.pool, generator)
         chosen, valid = self._choose(t_scores, cand_ids, usable, generator)
@@ -117,6 +115,12 @@ class HardNegativeMiner:
             t_keys=keys,
             t_own=own,
         )
+
+    def suspected(self, t_scores: Tensor, pos_scores: Tensor) -> Tensor:
+        """(N, C) bool: candidates that the teacher finds about as true as the positive."""
+        # A negative score times the margin would be a higher limit, so the gap is taken.
+        limit = pos_scores - (1 - self.margin) * pos_scores.abs()
+        return ~(t_scores <= limit[:, None])  # NaN is suspected, too
 
     def _choose(
         self, scores: Tensor, ids: Tensor, usable: Tensor, generator: torch.Generator | None

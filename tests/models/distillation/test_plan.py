@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 
-from benchmarks import ablation, distillation  # noqa: E402
+from benchmarks import ablation, distillation, toy_student  # noqa: E402
 from benchmarks.toy_plan import (  # noqa: E402
     COARSE,
     PLAN,
@@ -24,8 +24,12 @@ from benchmarks.toy_plan import (  # noqa: E402
     tuning,
     variants,
 )
-from benchmarks.toy_student import Trial  # noqa: E402
+from benchmarks.toy_student import Negatives, Trial  # noqa: E402
 from models.distillation.cells import CellKey  # noqa: E402
+from models.distillation.embeddings import EmbeddingSet  # noqa: E402
+from models.distillation.miner import MinedBatch  # noqa: E402
+from models.distillation.similarity import l2_normalize  # noqa: E402
+from models.distillation.toy import ToyEncoder, World  # noqa: E402
 
 KL, SD = CellKey("inter_ss", "kl"), CellKey("intra_ts", "sd")
 
@@ -104,6 +108,40 @@ def test_rows_that_are_there_are_not_run_again(
     for line in file.read_text().splitlines():
         found = json.loads(line)
         assert Trial(**found["config"]).key == found["key"]
+
+
+def test_mined_and_random_negatives_pass_the_same_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the comparison of the two would be one of having a filter."""
+    monkeypatch.setattr(toy_student, "PAIRS", 400)
+    data = World().pairs(400, seed=4)
+    torch.manual_seed(0)
+    teacher, student = ToyEncoder(16, 1), ToyEncoder(16, 1)
+    with torch.no_grad():
+        image, text = (l2_normalize(side) for side in teacher(data.image, data.caption))
+        rows = torch.arange(32)
+        e = EmbeddingSet.build(
+            *student(data.image[rows], data.caption[rows]), image[:32], text[:32]
+        )
+    chosen: list[MinedBatch] = []
+
+    def keep(config: object, scores: torch.Tensor, found: MinedBatch) -> torch.Tensor:
+        chosen.append(found)
+        return scores.mean()
+
+    monkeypatch.setattr(toy_student, "apply_dcd", keep)
+    hardness = {}
+    for mined in (True, False):
+        chosen.clear()
+        dcd = {"fn_filter": "teacher_margin", "margin": 0.95, "k": 7, "pool": 64}
+        Negatives(Trial("E8", "", 0, {}, dcd=dcd, mined=mined), data, image, text).loss(
+            student, e, rows
+        )
+        for found in chosen:
+            own = found.t_scores[:, :1]
+            fits = found.t_scores[:, 1:] <= own - 0.05 * own.abs() + 1e-6
+            assert fits[found.valid[:, 1:]].all(), mined
+        hardness[mined] = sum(float(found.t_scores[:, 1:].mean()) for found in chosen)
+    assert hardness[True] > hardness[False]
 
 
 def test_the_kept_rows_are_those_of_their_configurations() -> None:
