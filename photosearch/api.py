@@ -125,21 +125,20 @@ async def events(request: Request) -> Response:
     async def stream() -> AsyncIterator[bytes]:
         mark = object()
         streams.add(mark)
-        seen, quiet = -1, 0.0
+        seen, quiet, due = -1, 0.0, 0.0
         try:
             while not daemon.stopping.is_set():
-                pause = EVENT_SECONDS
-                if daemon.version != seen:
+                if daemon.version != seen and time.perf_counter() >= due:
                     seen, quiet = daemon.version, 0.0
                     began = time.perf_counter()
                     message = await run_in_threadpool(daemon.status)
-                    pause = max(pause, STATUS_SHARE * (time.perf_counter() - began))
+                    due = time.perf_counter() + STATUS_SHARE * (time.perf_counter() - began)
                     yield b"event: status\ndata: " + as_json(STATUS, message) + b"\n\n"
                 elif quiet >= HEARTBEAT_SECONDS:
                     quiet = 0.0
                     yield b": still here\n\n"
-                await asyncio.sleep(pause)
-                quiet += pause
+                await asyncio.sleep(EVENT_SECONDS)  # and no longer: the end waits for this
+                quiet += EVENT_SECONDS
         finally:
             streams.discard(mark)
 

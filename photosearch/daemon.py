@@ -49,6 +49,14 @@ class Opened:
     media_type: str
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A thumbnail, and whether it is what this photo in this size will always look like."""
+
+    webp: bytes
+    is_final: bool = True
+
+
 class Daemon:
     """What the API serves. Its indexing thread is the only writer."""
 
@@ -185,25 +193,28 @@ class Daemon:
             offline=place.offline,
         )
 
-    def thumbnail(self, photo_id: int, side_px: int) -> bytes | None:
-        """WebP; from the cache up to THUMBNAIL_PX, else made now from the original. Where that is
-        away (its drive is), the small one stands in for a larger."""
+    def thumbnail(self, photo_id: int, side_px: int) -> Shown | None:
+        """From the cache up to THUMBNAIL_PX, else made now from the original. Where that is away
+        (its drive is), the small one stands in for a larger; where it holds something else by
+        now, that is shown until the index has followed."""
         place = self.place(photo_id)
         if place is None:
             return None
         small = side_px <= THUMBNAIL_PX
         if small and (found := self._thumbnails.find(place.photo.content_hash)) is not None:
-            return found
+            return Shown(found)
         if self.original(photo_id) is None:
-            return None if small else self._thumbnails.find(place.photo.content_hash)
+            found = None if small else self._thumbnails.find(place.photo.content_hash)
+            return None if found is None else Shown(found, is_final=False)
         wanted = THUMBNAIL_PX if small else min(side_px, PREVIEW_PX)
         with self._previews_lock:
             outcome = self._previews.one(Task(b"", place.path, None, side_px=wanted))
         if not isinstance(outcome, Picture):
             return None
-        if small and outcome.content_hash == place.photo.content_hash:
+        is_same = outcome.content_hash == place.photo.content_hash
+        if small and is_same:
             self._thumbnails.put(outcome.content_hash, outcome.picture)
-        return outcome.picture
+        return Shown(outcome.picture, is_final=is_same)
 
     def original(self, photo_id: int) -> Opened | None:
         """The file itself, if it is still a regular file inside one of the libraries."""

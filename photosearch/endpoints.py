@@ -29,6 +29,9 @@ from photosearch.suggest import MAX_SUGGESTIONS
 ID_MAX: Final = (1 << 63) - 1
 
 # A photo opened by itself runs nothing, whatever its bytes pretend to be.
+# How long a browser may keep a thumbnail.
+FINAL: Final = "private, max-age=86400, immutable"
+FOR_NOW: Final = "private, max-age=5"
 ORIGINAL_HEADERS: Final = {
     "content-security-policy": "sandbox; default-src 'none'",
     "cache-control": "private, no-store",
@@ -170,12 +173,13 @@ def photo(call: Call) -> protocol.PhotoReply:
 
 
 def thumbnail(call: Call) -> Response:
-    picture = call.daemon.thumbnail(call.path_id, call.params.size)
-    if picture is None:
+    shown = call.daemon.thumbnail(call.path_id, call.params.size)
+    if shown is None:
         raise no_photo()
-    # A photo id stands for the same bytes for ever, so its thumbnail never changes.
-    headers = {"cache-control": "private, max-age=86400, immutable"}
-    return Response(picture, media_type="image/webp", headers=headers)
+    # A photo id stands for the same bytes for ever, so its thumbnail never changes; what stands
+    # in for it does.
+    age = FINAL if shown.is_final else FOR_NOW
+    return Response(shown.webp, media_type="image/webp", headers={"cache-control": age})
 
 
 def original(call: Call) -> Response:

@@ -80,6 +80,8 @@ def _dhash(small: Image.Image) -> int | None:
 def _is_document(small: Image.Image) -> bool:
     """Mostly paper (bright, colourless), some ink, and many edges between the two."""
     tiny = small.reduce(max(1, min(small.size) // _GLANCE_PX))
+    if tiny.width < 2:
+        return False  # no edges to be seen
     red, green, blue = (np.asarray(band, dtype=np.int16) for band in tiny.split())
     brightest = np.maximum(np.maximum(red, green), blue)
     darkest = np.minimum(np.minimum(red, green), blue)

@@ -14,10 +14,7 @@ from photosearch import xmp
 _SUFFIXES: Final = (".xmp", ".XMP")
 # Neither a link out of the library nor a pipe that nobody writes to.
 _HOW: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 )
 
 
@@ -38,7 +35,8 @@ def digest(data: bytes) -> bytes | None:
 
 def _read(file: str) -> bytes:
     with contextlib.suppress(OSError, ValueError):
-        with open(os.open(file, _HOW), "rb") as stream:
+        # As an opener, so that what turns out to be a folder is closed again.
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | _HOW)) as stream:
             found = os.fstat(stream.fileno())
             if stat.S_ISREG(found.st_mode) and found.st_size <= xmp.MAX_BYTES:
                 return stream.read(xmp.MAX_BYTES)

@@ -65,14 +65,15 @@ def run_evaluate(args: Namespace) -> int:
     bundle = require_bundle(args, place)
     others = [bundle_named(name, bundle_folders(place)) for name in args.others]
     reader = require_reader(place)
-    threads = settings_of(args, place).threads
+    settings = settings_of(args, place)
+    threads = settings.threads
     try:
         asked, ids = _questions(reader, bundle, most=args.photos)
         bundles = list({each.space: each for each in (bundle, *others)}.values())
         vectors: list[tuple[Ids, Matrix]] = []
         encoders: list[Encoder] = []
         for each in bundles:
-            encoders.append(open_encoder(each, threads=threads))
+            encoders.append(open_encoder(each, threads=threads, runtime=settings.runtime))
             vectors.append(_vectors(reader, each, encoders[-1], ids, workers=threads))
     finally:
         reader.close()

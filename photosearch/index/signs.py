@@ -1,7 +1,7 @@
 """One bit a number: which way each row lies from its cell's middle.
 
 A cell's middle says how good its rows are to within their spread. The signs of the row less
-the middle say it to within 0.65 of that, for an eighth of a byte a number in place of four:
+the middle say it to within 0.8 of that, for an eighth of a byte a number in place of four:
 enough to leave most rows of a promising cell unread. The estimate is RaBitQ's (arXiv 2405.12497):
 with T, a turn that spreads what a few numbers say over all of them, and x = T (row - middle),
 

@@ -15,7 +15,7 @@ from photosearch.store.connection import Connection
 from photosearch.wording import MIN_LETTERS, is_han, stands_in, stems
 
 MAX_CANDIDATES: Final = 5000  # rows looked at for one word in one kind of text
-_EDGES: Final = "/ _-.("  # what may stand before a word
+_EDGES: Final = "/ _-.(\n,#["  # what may stand before a word; keywords stand a line each
 
 Where = Literal["file name", "folder", "caption", "keyword", "place", "the text in the picture"]
 
@@ -124,7 +124,8 @@ def _candidates(
     sql = select.format(where=where)
     patterns = [" OR ".join(f'"{stem}"' for stem in starts)]
     if not is_han(word):  # letters within other words, as cat in vacation, may be what are too many
-        patterns.append(" OR ".join(f'"{edge}{stem}"' for stem in starts for edge in _EDGES))
+        edged = [f'"{edge}{stem}"' for stem in starts for edge in _EDGES]
+        patterns.append(" OR ".join([*edged, *(f'^"{stem}"' for stem in starts)]))
     for pattern in patterns:
         found = db.execute(sql, (pattern, MAX_CANDIDATES + 1)).fetchall()
         if len(found) <= MAX_CANDIDATES:

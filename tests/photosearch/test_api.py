@@ -274,6 +274,22 @@ def test_thumbnails_come_from_the_cache_and_are_made_again_when_it_is_gone(desk:
     (desk.bench.disk / "1.jpg").rename(desk.bench.home / "away.jpg")
     small = desk.get(f"/photos/{photo_id}/thumbnail?size=640")  # its drive is away
     assert small.content == desk.get(f"/photos/{photo_id}/thumbnail").content
+    assert "immutable" not in small.headers["cache-control"]  # it only stands in
+    assert "max-age=5" in small.headers["cache-control"].split(", ")
+    (desk.bench.home / "away.jpg").rename(desk.bench.disk / "1.jpg")
+    back = desk.get(f"/photos/{photo_id}/thumbnail?size=700")
+    assert back.content == large.content
+    assert back.headers == large.headers
+
+
+def test_a_thumbnail_of_a_file_that_holds_something_else_by_now_is_not_kept(desk: Desk) -> None:
+    photo_id = desk.photo_id("1.jpg")
+    was = desk.get(f"/photos/{photo_id}/thumbnail?size=700")
+    assert "immutable" in was.headers["cache-control"]
+    (desk.bench.disk / "1.jpg").write_bytes((desk.bench.disk / "2.jpg").read_bytes())
+    now = desk.get(f"/photos/{photo_id}/thumbnail?size=700")
+    assert now.content != was.content
+    assert "immutable" not in now.headers["cache-control"]
 
 
 def test_originals_come_in_a_sandbox_with_the_type_that_was_found(desk: Desk) -> None:

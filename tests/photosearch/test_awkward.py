@@ -239,3 +239,8 @@ def test_no_mutation_of_a_raw_file_or_a_film_breaks_decoding(
 
 def test_a_thumbnail_is_made_of_the_smallest_picture() -> None:
     assert formats.thumbnail(Image.new("RGB", (1, 5000)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_glance_at_the_narrowest_picture_warns_of_nothing() -> None:
+    assert not formats.glance(Image.new("RGB", (1, 320), "white")).is_document

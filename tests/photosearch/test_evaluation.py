@@ -223,6 +223,20 @@ def test_the_text_form_says_it_in_a_sentence(
     assert "no bundle named nosuch" in capsys.readouterr().err
 
 
+def test_the_runtime_that_is_set_is_the_one_that_is_judged(
+    library: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, base = library
+    caption_all(base)
+    config = base / "home" / "config.toml"
+    config.write_text('runtime = "executorch"\n')
+    try:
+        assert main([*arguments, "evaluate"]) == 3
+    finally:
+        config.unlink()
+    assert "no encoders for executorch, only for: onnx" in capsys.readouterr().err
+
+
 def test_without_a_library_there_is_nothing_to_judge_by(tmp_path: Path) -> None:
     bundle = make_toy_bundle(tmp_path / "bundles")
     assert main(["--home", str(tmp_path / "home"), "--bundle", str(bundle), "evaluate"]) == 3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Bench
+from workbench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -279,6 +279,17 @@ def test_a_word_with_too_many_candidates_is_looked_for_at_the_beginning_of_words
     assert shelf.found("cat") == ["2018/cat.jpg"]
     shelf.strangers(30, "cat")
     assert shelf.found("cat") == []
+
+
+def test_words_that_begin_captions_and_keywords_are_found_among_too_many_candidates(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MAX_CANDIDATES", 20)
+    for number in range(30):
+        shelf.put(f"{number}.jpg", facts=Facts(caption="vacation", keywords=("vacation",)))
+    shelf.put("a.jpg", facts=Facts(caption="cat on a mat"))
+    shelf.put("b.jpg", facts=Facts(keywords=("pets", "cat")))
+    assert sorted(shelf.found("cat")) == ["a.jpg", "b.jpg"]
 
 
 def test_filters_change_no_order_where_words_are_written(shelf: Shelf) -> None:

@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from conftest import Bench
+from workbench import Bench
 
 from photosearch.library import Changes, Embedded
 from photosearch.query import parse

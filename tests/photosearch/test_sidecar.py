@@ -169,6 +169,15 @@ def test_what_is_no_plain_small_file_is_not_read(tmp_path: Path) -> None:
     assert sidecar.read_beside(photo) == b""
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_a_folder_named_like_a_sidecar_is_not_left_open(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg.xmp").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(9):
+        assert sidecar.read_beside(str(tmp_path / "a.jpg")) == b""
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize(
     "bad", [b"", b"<x", packet().replace(b"<x:xmpmeta", b"<!DOCTYPE x><x:xmpmeta", 1), b"\0" * 99]
 )
