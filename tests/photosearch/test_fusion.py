@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workbench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
+from workbench import Bench
 
 from photosearch.bundle import Background, Tail
 from photosearch.fusion import MAX_NATS, evidence, few
