@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.distillation import read
@@ -94,12 +95,7 @@ def teacher_vectors(spec: str, texts: list[str], cache: Path) -> tuple[Tensor, T
     encoder = open_encoder(bundle)
 
     def photos() -> Any:
-        pixels, how = read_photos(spec, encoder.preprocess).pixels, encoder.preprocess
-        parts = [
-            encoder.images(normalise(pixels[at : at + AT_ONCE], how))
-            for at in range(0, len(pixels), AT_ONCE)
-        ]
-        return np.concatenate(parts)
+        return encode_photos(encoder, read_photos(spec, encoder.preprocess).pixels)
 
     def said() -> Any:
         return encode_texts_by_length(encoder, texts)
@@ -107,6 +103,15 @@ def teacher_vectors(spec: str, texts: list[str], cache: Path) -> tuple[Tensor, T
     image = cached(cache, "ablation-photos", [contents(spec), bundle.space], photos)
     text = cached(cache, "ablation-texts", ["\0".join(texts), bundle.space], said)
     return torch.from_numpy(image), torch.from_numpy(text)
+
+
+def encode_photos(encoder: Encoder, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, S, S, 3) -> (N, WIDTH)."""
+    parts = [
+        encoder.images(normalise(pixels[at : at + AT_ONCE], encoder.preprocess))
+        for at in range(0, len(pixels), AT_ONCE)
+    ]
+    return np.concatenate(parts)
 
 
 def encode_texts_by_length(encoder: Encoder, texts: list[str]) -> Any:
@@ -314,11 +319,7 @@ def views(cache: Path) -> None:
     val = read_set(VAL, cache)
     encoder = open_encoder(open_bundle(BUNDLE))
     pixels = np.ascontiguousarray(read_photos(VAL, encoder.preprocess).pixels[:, :, ::-1])
-    mirrored = [
-        encoder.images(normalise(pixels[at : at + AT_ONCE], encoder.preprocess))
-        for at in range(0, len(pixels), AT_ONCE)
-    ]
-    both = l2_normalize(val.t_image + torch.from_numpy(np.concatenate(mirrored)))
+    both = l2_normalize(val.t_image + torch.from_numpy(encode_photos(encoder, pixels)))
     for name, image in (("as it is", val.t_image), ("and mirrored", both)):
         found = both_directions(image, val.t_text, val.owner)
         print(name, {key: round(value, 1) for key, value in found.items()})

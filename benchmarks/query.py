@@ -6,15 +6,15 @@ Makes a library of that many photos that exist nowhere (benchmarks/search_bar.py
 out in cells, and asks queries of new words, so that no text's vector is remembered. Every
 stage is timed by the process's own CPU time, in turn with the yardstick: one product of all
 vectors with the query, by one thread. On a shared machine the ratios hold where milliseconds
-do not. The stages, of which the first five are what `whole` consists of, with its own loops:
+do not. The stages, of which `whole` is the first six with loops of its own:
 
   parse     what was typed -> Query
   encode    words -> vector (the text encoder)
   written   the words, looked for in names, captions, keywords, places and read texts
   index     the nearest photos, for a page of 60
-  describe  their places, groups and what is told of them
   cut       the decision where relevance ends
-  whole     parse, encode, written, index, cut and describe: a page of 60 hits
+  describe  their places and groups
+  whole     all of these, and what is told of each photo: a page of 60 hits
   again     the same words once more: their vector is remembered
 
 --home keeps the library for the next run.
@@ -108,14 +108,13 @@ def measure(home: Path, bundle: Bundle, count: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def library(home: Path | None, photos: int, bundle: Bundle) -> Iterator[Path]:
-    search_bar.MAX_LINKS = 0  # no thumbnails: nothing here looks at them
     if home is not None:
         if not (home / "library.db").exists():
-            search_bar.make_library(home, photos, bundle)
+            search_bar.make_library(home, photos, bundle, thumbnails=0)
         yield home
         return
     with tempfile.TemporaryDirectory() as folder:
-        search_bar.make_library(Path(folder) / "home", photos, bundle)
+        search_bar.make_library(Path(folder) / "home", photos, bundle, thumbnails=0)
         yield Path(folder) / "home"
 
 

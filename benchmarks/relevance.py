@@ -144,6 +144,17 @@ def flat_as_good(asked: Sequence[Kind]) -> float:
     return float(grid[np.flatnonzero(off == off.min())[-1]])
 
 
+def rules(asked: Sequence[Kind], low: float, high: float) -> dict[str, tuple[str, float]]:
+    """Name -> rule and its cosine. low, high: an unrelated pair's cosine and a right one's, to
+    which the peers' are scaled."""
+    flat = flat_as_good(asked)
+    found = {"ours": ("ours", 0.0), f"flat {flat:.2f}": ("flat", flat)}
+    for peer, cosine in PEERS.items():
+        share = (cosine - CLIP_LOW) / (CLIP_HIGH - CLIP_LOW)
+        found[peer] = ("flat", low + share * (high - low))
+    return {**found, f"first {TOP}": ("top", 0.0)}
+
+
 def balance(asked: Sequence[Kind], size: int) -> float:
     """The percentage at which as many are kept as are empty, with the one threshold in spreads
     that is best when all answers are known: what no rule of that kind can pass."""
@@ -203,16 +214,7 @@ def main() -> None:
     print(f"{bundle.name} {bundle.space}: {background.text}")
     print(f"one decision: {cost_us(people[:200], background):.0f} us of processor time, median")
     for name, asked in sets.items():
-        flat = flat_as_good(asked)
-        rules: dict[str, tuple[str, float]] = {
-            "ours": ("ours", 0.0),
-            f"flat {flat:.2f}": ("flat", flat),
-        }
-        for peer, cosine in PEERS.items():
-            share = (cosine - CLIP_LOW) / (CLIP_HIGH - CLIP_LOW)
-            rules[peer] = ("flat", low + share * (float(right) - low))
-        rules[f"first {TOP}"] = ("top", 0.0)
-        for told, (rule, value) in rules.items():
+        for told, (rule, value) in rules(asked, low, float(right)).items():
             cells = [
                 " / ".join(f"{figure:.0f}" for figure in rates(asked, size, rule, value))
                 for size in SIZES

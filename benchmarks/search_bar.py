@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.footprint import cpu_seconds
 from photosearch.bundle import require_bundle, shipped_bundles
 from photosearch.encoder import open_encoder
 from photosearch.formats import thumbnail
@@ -61,7 +62,7 @@ TYPED = ("dog on a beach", "mountains", "a red car", "sunset by the sea", "birth
          "an old bridge", "two people", "a cat asleep", "snow")  # fmt: skip
 
 
-def make_library(home: Path, photos: int, bundle: Any) -> None:
+def make_library(home: Path, photos: int, bundle: Any, *, thumbnails: int = MAX_LINKS) -> None:
     """Photos with vectors spread around a few topics, and thumbnails that are one file."""
     encoder = open_encoder(bundle, threads=1)
     topics = encoder.texts(list(TOPICS))
@@ -88,7 +89,7 @@ def make_library(home: Path, photos: int, bundle: Any) -> None:
             changes.embedded.append(
                 Embedded(digest, "JPEG", 320, 240, taken, row, (place,), colour)
             )
-            if number < MAX_LINKS:
+            if number < thumbnails:
                 file = home / "thumbnails" / digest.hex()[:2] / f"{digest.hex()}.webp"
                 file.parent.mkdir(exist_ok=True)
                 os.link(kept, file)
@@ -142,7 +143,7 @@ class Running:
         return self.call("GET", "/search?" + urllib.parse.urlencode({"q": words, "k": k}))
 
     def cpu_s(self) -> float:
-        return cpu_s(self.process.pid)
+        return cpu_seconds(self.process.pid)
 
     def memory_mb(self, field: str = "VmRSS") -> float:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
@@ -164,11 +165,6 @@ class Running:
         self.process.wait(timeout=60)
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def browser_cpu_s() -> float:
     """Of all Chromium processes below this one."""
     parents: dict[int, int] = {}
@@ -188,7 +184,7 @@ def browser_cpu_s() -> float:
             if b"--type=" in (command := Path(f"/proc/{pid}/cmdline").read_bytes()) or (
                 b"--remote-debugging" in command
             ):
-                total += cpu_s(pid)
+                total += cpu_seconds(pid)
     return total
 
 
