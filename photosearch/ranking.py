@@ -38,16 +38,21 @@ class Aim:
         """Cosines that a nat of evidence is worth."""
         return PLAIN_NAT if self.scale is None else self.scale.nat
 
+    @property
+    def plain(self) -> bool:
+        """Whether cosines are the scores: nothing is written that tells."""
+        return not len(self.known.ids)
+
     def scores(self, ids: Ids, cosines: Vector) -> Vector:
         """What photos are put in order by."""
-        if not len(self.known.ids):
+        if self.plain:
             return cosines
         found: Vector = cosines + np.float32(self.nat) * self.known.of(ids)[0]
         return found
 
     def heights(self, ids: Ids, scores: Vector) -> tuple[Vector, Vector]:
         """From scores the cosines, and what is compared with the cut-off."""
-        if not len(self.known.ids):
+        if self.plain:
             return scores, scores
         order, cut_nats = self.known.of(ids)
         cosines: Vector = scores - np.float32(self.nat) * order

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from photosearch.bundle import Background
 from photosearch.conditions import Condition, Group, NameHas
@@ -226,7 +225,7 @@ class Search:
         if not show_all and cutoff is not None:
             kept = aim.heights(newest, scores)[1] >= cutoff
             kept |= np.isin(newest, np.fromiter(ahead, np.int64, len(ahead)))
-        shown = list(zip(newest[kept].tolist(), scores[kept].tolist(), strict=True))
+        shown = _pairs(newest[kept], scores[kept])
         ranked = len(newest)
         if not show_all:
             shown = self._one_of_each(shown)
@@ -264,39 +263,37 @@ class Search:
 
     def _ranked(self, aim: Aim, wanted: int, *, show_all: bool) -> tuple[list[Scored], float]:
         """The best `wanted` photos that have a location now, one of each group, by both what
-        they show and what is written on them; and the best cosine among them."""
+        they show and what is written on them; and the best cosine of any that has one."""
         ask = wanted + SPARE
         while True:
-            ids, cosines, scores, every = self._candidates(aim, ask)
-            placed = self._reader.located(ids.tolist())
-            here = [photo_id in placed and photo_id != aim.skip for photo_id in ids.tolist()]
-            top = float(cosines[here].max(initial=-1.0))
-            found = list(zip(ids[here].tolist(), scores[here].tolist(), strict=True))
+            ids, cosines, every = self._candidates(aim, ask)
+            first, scores = best(ids, aim.scores(ids, cosines), ask)
+            nearest, heights = (first, scores) if aim.plain else best(ids, cosines, ask)
+            here = self._reader.located(np.union1d(first, nearest).tolist()) - {aim.skip}
+            top = next((c for i, c in _pairs(nearest, heights) if i in here), -1.0)
+            found = [scored for scored in _pairs(first, scores) if scored[0] in here]
             if not show_all:
                 found = self._one_of_each(found)
             if len(found) >= wanted or every:
                 return found[:wanted], top
             ask *= 2
 
-    def _candidates(self, aim: Aim, ask: int) -> tuple[Ids, Vector, Vector, bool]:
-        """The `ask` photos with the best scores, best first, with their cosines and scores; and
+    def _candidates(self, aim: Aim, ask: int) -> tuple[Ids, Vector, bool]:
+        """Photos among which the `ask` best are, by cosine and by score, with their cosines; and
         whether these are all there are."""
         ids, cosines = self._index.search(aim.vector, ask, allowed=aim.allowed)
         every = len(ids) < ask
-        written = aim.known.ids
-        if not len(written):
-            return ids, cosines, cosines, every
+        if aim.plain:
+            return ids, cosines, every
         # What is written only raises a score, so a photo on which nothing is written and that is
         # among the best by both is among the best by cosine.
+        written = aim.known.ids
         if aim.allowed is not None:
             written = np.intersect1d(written, aim.allowed)
         own, own_cosines = self._index.exact.scores_of(written, aim.vector)
         others = ~np.isin(ids, own)
-        ids = np.concatenate([ids[others], own])
-        cosines = np.concatenate([cosines[others], own_cosines])
-        scores = aim.scores(ids, cosines)
-        found, found_scores = best(ids, scores, ask)
-        return found, cosines[_positions(ids, found)], found_scores, every
+        merged = np.concatenate([ids[others], own])
+        return merged, np.concatenate([cosines[others], own_cosines]), every
 
     def _one_of_each(self, ranked: Sequence[Scored]) -> list[Scored]:
         """Of photos that are shown as one, the first alone; the order stays."""
@@ -415,8 +412,5 @@ def _name_group(query: Query) -> Group | None:
     return Group(tuple(NameHas(name, "") for name in query.names)) if query.names else None
 
 
-def _positions(ids: Ids, wanted: Ids) -> NDArray[np.int64]:
-    """Where each of the wanted ids stands among `ids`."""
-    order = np.argsort(ids, kind="stable")
-    found: NDArray[np.int64] = order[np.searchsorted(ids, wanted, sorter=order)]
-    return found
+def _pairs(ids: Ids, numbers: Vector) -> list[Scored]:
+    return list(zip(ids.tolist(), numbers.tolist(), strict=True))

@@ -192,6 +192,17 @@ class Shelf:
         self.bench.library.put_texts({photo_id: text})
 
 
+class Always:
+    """In place of a generator: the same numbers each time."""
+
+    def __init__(self, numbers: Vector) -> None:
+        self.numbers = numbers
+
+    def standard_normal(self, count: int) -> Vector:
+        assert len(self.numbers) == count
+        return self.numbers.copy()
+
+
 @pytest.fixture
 def shelf(bench: Bench) -> Shelf:
     made = Shelf(bench)
@@ -258,6 +269,25 @@ def test_a_written_word_lets_pass_what_it_would_as_a_filter_or_less(shelf: Shelf
     filtered = set(shelf.found("dog in:lyon"))
     assert alone < written <= filtered
     assert len(filtered) < 40
+
+
+def test_what_is_there_is_told_from_what_shows_it_best_whatever_is_written_on_others(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty photos of the filter are put before the best of them, but say no less of it."""
+    shelf.strangers(400)
+    aside = np.ones(DIM, np.float32)
+    aside[[*range(len(Axes.THINGS)), -1]] = 0
+    shelf.strangers(19, "2018")
+    monkeypatch.setattr(shelf, "rng", Always(aside))
+    for number in range(140):
+        shelf.put(f"2018/lyon/{number}.jpg", "dog", much=0.72)
+    shelf.put("2018/home/best.jpg", "dog", much=0.82)
+    few, many = (shelf.ask("dog lyon in:2018", k=k) for k in (10, 160))
+    assert [Path(hit.path).name for hit in many.hits][-1] == "best.jpg"
+    assert len(many.hits) == 141
+    assert few.cutoff == many.cutoff
+    assert [hit.photo_id for hit in few.hits] == [hit.photo_id for hit in many.hits[:10]]
 
 
 def test_a_name_on_much_of_the_library_floods_nothing(bench: Bench) -> None:
