@@ -4,6 +4,7 @@ import { icon, make } from "./dom.js";
 import { fileName } from "./paths.js";
 import { Pictures } from "./pictures.js";
 import { day, isRightToLeft, text } from "./strings.js";
+import { afterPaint } from "./timing.js";
 
 export const altOf = (hit) =>
   text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline, hit.similar);
@@ -17,6 +18,8 @@ export class Grid {
   #cells = new Map(); // photo id -> cell
   #pictures = new Pictures();
   #activated;
+  #screen = null; // what fits the window: {columns, row (px), cells}; null until measured
+  #stopWaiting = () => {}; // for the paint after which the other cells follow
 
   hits = [];
   active = -1; // index into hits of the chosen photo; -1: none
@@ -27,6 +30,7 @@ export class Grid {
     this.#activated = activated;
     root.setAttribute("aria-label", text.gridLabel);
     root.append(this.#matches, this.#divider, this.#rest);
+    window.addEventListener("resize", () => (this.#screen = null));
   }
 
   get activeHit() {
@@ -41,28 +45,71 @@ export class Grid {
     return { columns, first: this.#firstLess, total: this.hits.length, isMirrored };
   }
 
+  get #activeCell() {
+    return this.#cells.get(this.activeHit?.photo_id);
+  }
+
   get #firstLess() {
     const at = this.hits.findIndex((hit) => !hit.relevant);
     return at < 0 ? this.hits.length : at;
   }
 
-  /** Show these hits. The chosen photo stays chosen, by id, where it is still among them. */
-  paint(hits) {
+  /**
+   * Show these hits. The chosen photo stays chosen, by id, where it is still among them. `isNew`:
+   * seen from the top; the photos that fit the window are painted first, the others after that.
+   */
+  paint(hits, { isNew = false } = {}) {
     const chosen = this.activeHit?.photo_id;
-    const before = this.#cells;
+    const staying = new Set(hits.map((hit) => hit.photo_id));
+    for (const [id, cell] of this.#cells) {
+      if (staying.has(id)) continue;
+      this.#pictures.forget(cell);
+      this.#cells.delete(id);
+    }
     this.hits = hits;
-    this.#cells = new Map(
-      hits.map((hit) => [hit.photo_id, dress(before.get(hit.photo_id) ?? this.#newCell(hit), hit)]),
-    );
-    for (const [id, cell] of before) if (!this.#cells.has(id)) this.#pictures.forget(cell);
-    const cells = [...this.#cells.values()];
     const first = this.#firstLess;
-    fill(this.#matches, cells.slice(0, first));
-    fill(this.#rest, cells.slice(first));
     this.#matches.hidden = first === 0;
     this.#divider.hidden = this.#rest.hidden = first === hits.length;
     this.#root.hidden = hits.length === 0;
+    this.#put(isNew && this.#screen ? this.#screen.cells : hits.length);
     this.activate(hits.findIndex((hit) => hit.photo_id === chosen), { scroll: false });
+  }
+
+  /** Have the first `count` cells in the page, and room for the others until they follow. */
+  #put(count) {
+    this.#stopWaiting();
+    const cells = this.hits.slice(0, count).map((hit) => this.#cell(hit));
+    const first = this.#firstLess;
+    fill(this.#matches, cells.slice(0, first));
+    fill(this.#rest, cells.slice(first));
+    const isWhole = cells.length === this.hits.length;
+    this.#root.style.minHeight = isWhole ? "" : this.#room(first);
+    if (!isWhole || (!this.#screen && cells.length)) {
+      this.#stopWaiting = afterPaint(() => this.#complete());
+    }
+  }
+
+  /** The others as well: once the first are painted, or when somebody needs one of them. */
+  #complete() {
+    this.#screen ??= this.#measured(); // before anything changes: then it costs no layout
+    this.#put(this.hits.length);
+  }
+
+  #measured() {
+    const { columns } = this.shape;
+    const [cell] = this.#root.getElementsByClassName("cell");
+    const gap = parseFloat(getComputedStyle(cell.parentElement).rowGap);
+    const row = cell.getBoundingClientRect().height + gap;
+    const top = this.#root.getBoundingClientRect().top + window.scrollY;
+    const rows = Math.ceil(Math.max(window.innerHeight - top, 0) / row) + 1;
+    return { columns, row, cells: columns * rows };
+  }
+
+  /** Of all cells, `first` of them above the line. */
+  #room(first) {
+    const { columns, row } = this.#screen;
+    const rows = Math.ceil(first / columns) + Math.ceil((this.hits.length - first) / columns);
+    return `${rows * row}px`;
   }
 
   /** Choose a photo; -1 for none. */
@@ -71,7 +118,8 @@ export class Grid {
       cell.setAttribute("aria-selected", "false");
     }
     this.active = index;
-    const cell = this.#cells.get(this.activeHit?.photo_id);
+    if (index >= 0 && !this.#activeCell?.isConnected) this.#complete();
+    const cell = this.#activeCell;
     cell?.setAttribute("aria-selected", "true");
     if (scroll) cell?.scrollIntoView({ block: "nearest" });
     this.#activated(cell?.id ?? null);
@@ -88,8 +136,10 @@ export class Grid {
 
   /** A visible photo to keep in place while others come and go: {id, top}, or null. */
   anchor() {
+    if (!this.hits.length) return null;
+    this.#complete();
     const chosen = this.activeHit?.photo_id;
-    const ids = chosen === undefined ? [...this.#cells.keys()] : [chosen];
+    const ids = chosen === undefined ? this.hits.map((hit) => hit.photo_id) : [chosen];
     const id = ids.find((each) => this.#cells.get(each).getBoundingClientRect().bottom > 0);
     return id === undefined ? null : { id, top: this.#top(id) };
   }
@@ -99,10 +149,13 @@ export class Grid {
     if (anchor && top !== null && window.scrollY > 0) window.scrollBy(0, top - anchor.top);
   }
 
-  #newCell(hit) {
-    const cell = newCell(hit);
-    this.#pictures.wait(cell);
-    return cell;
+  #cell(hit) {
+    let cell = this.#cells.get(hit.photo_id);
+    if (!cell) {
+      this.#cells.set(hit.photo_id, (cell = newCell(hit)));
+      this.#pictures.wait(cell);
+    }
+    return dress(cell, hit);
   }
 
   #top(id) {

@@ -42,7 +42,7 @@ export class Results {
     this.query = query;
     this.answer = answer;
     window.scrollTo(0, 0);
-    this.#paint(answer.hits);
+    this.#paint(answer.hits, { isNew: true });
     this.#saySoon();
   }
 
@@ -88,8 +88,8 @@ export class Results {
 
   // --- painting -------------------------------------------------------------------------------
 
-  #paint(hits) {
-    this.#grid.paint(hits);
+  #paint(hits, how) {
+    this.#grid.paint(hits, how);
     byId("heading").textContent = this.#heading(hits);
     this.#showNothing(hits);
     this.#on.painted();

@@ -23,3 +23,15 @@ export function throttled(run, wait) {
     }, delay);
   };
 }
+
+/** Run once the next frame has been painted. Returns what calls it off. */
+export function afterPaint(run) {
+  let timer = 0;
+  const frame = requestAnimationFrame(() => {
+    timer = setTimeout(run);
+  });
+  return () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+  };
+}
