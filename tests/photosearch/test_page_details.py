@@ -201,6 +201,36 @@ def test_only_pictures_near_the_window_are_loaded(open_page: Opener) -> None:
     expect(last).to_have_class(re.compile("loaded"))
 
 
+def test_the_photos_in_the_window_are_painted_first(open_page: Opener) -> None:
+    """The others follow after the paint, or at once for who asks for them; nothing moves."""
+    window = open_page(viewport={"width": 800, "height": 400})
+    height = "document.documentElement.scrollHeight"
+    frames = "new Promise((tell) => requestAnimationFrame(() => setTimeout(tell, 50)))"
+    window.page.evaluate(frames)  # by now the page knows how many photos fit
+    window.page.evaluate(
+        """() => {
+          window.held = [];
+          window.requestAnimationFrame = (run) => window.held.push(run);
+        }"""
+    )
+    window.box.fill("red")
+    expect(window.options.first).to_have_accessible_name(re.compile("^red"))
+    few = window.options.count()
+    assert few < 60
+    last = window.options.nth(few - 1).bounding_box()
+    assert last is not None and last["y"] + last["height"] > 400
+    before = window.page.evaluate(height)
+    window.page.evaluate("window.held.forEach((run) => run())")
+    expect(window.options).to_have_count(60)
+    assert abs(window.page.evaluate(height) - before) <= 1
+
+    window.box.fill("")
+    expect(window.page.get_by_role("heading", name="Newest photos")).to_be_visible()
+    assert window.options.count() < 60
+    window.press("ArrowDown", "End")
+    expect(window.options.nth(59)).to_have_attribute("aria-selected", "true")
+
+
 # --- copying and dragging ---------------------------------------------------------------------
 
 
