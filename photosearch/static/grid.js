@@ -93,13 +93,16 @@ export class Grid {
   #complete() {
     this.#screen ??= this.#measured(); // before anything changes: then it costs no layout
     this.#put(this.hits.length);
+    if (!this.#screen) this.#stopWaiting(); // hidden: measured after another paint
   }
 
   #measured() {
     const { columns } = this.shape;
     const [cell] = this.#root.getElementsByClassName("cell");
     const gap = parseFloat(getComputedStyle(cell.parentElement).rowGap);
-    const row = cell.getBoundingClientRect().height + gap;
+    const { height } = cell.getBoundingClientRect();
+    if (height === 0) return null;
+    const row = height + gap;
     const top = this.#root.getBoundingClientRect().top + window.scrollY;
     const rows = Math.ceil(Math.max(window.innerHeight - top, 0) / row) + 1;
     return { columns, row, cells: columns * rows };
