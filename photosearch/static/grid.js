@@ -18,7 +18,7 @@ export class Grid {
   #cells = new Map(); // photo id -> cell
   #pictures = new Pictures();
   #activated;
-  #screen = null; // what fits the window: {columns, row (px), cells}; null until measured
+  #screen = null; // what fits the window: {columns, row and gap (px), cells}; null until measured
   #stopWaiting = () => {}; // for the paint after which the other cells follow
 
   hits = [];
@@ -105,14 +105,14 @@ export class Grid {
     const row = height + gap;
     const top = this.#root.getBoundingClientRect().top + window.scrollY;
     const rows = Math.ceil(Math.max(window.innerHeight - top, 0) / row) + 1;
-    return { columns, row, cells: columns * rows };
+    return { columns, row, gap, cells: columns * rows };
   }
 
   /** Of all cells, `first` of them above the line. */
   #room(first) {
-    const { columns, row } = this.#screen;
+    const { columns, row, gap } = this.#screen;
     const rows = Math.ceil(first / columns) + Math.ceil((this.hits.length - first) / columns);
-    return `${rows * row}px`;
+    return `${rows * row - gap}px`;
   }
 
   /** Choose a photo; -1 for none. */
