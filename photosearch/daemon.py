@@ -196,7 +196,8 @@ class Daemon:
     def thumbnail(self, photo_id: int, side_px: int) -> Shown | None:
         """From the cache up to THUMBNAIL_PX, else made now from the original. Where that is away
         (its drive is), the small one stands in for a larger; where it holds something else by
-        now, that is shown until the index has followed."""
+        now, that is shown until the index has followed. A link that leads out of the library is
+        not away: nothing is shown for it."""
         place = self.place(photo_id)
         if place is None:
             return None
@@ -204,7 +205,8 @@ class Daemon:
         if small and (found := self._thumbnails.find(place.photo.content_hash)) is not None:
             return Shown(found)
         if self.original(photo_id) is None:
-            found = None if small else self._thumbnails.find(place.photo.content_hash)
+            is_away = not small and not os.path.lexists(place.path)
+            found = self._thumbnails.find(place.photo.content_hash) if is_away else None
             return None if found is None else Shown(found, is_final=False)
         wanted = THUMBNAIL_PX if small else min(side_px, PREVIEW_PX)
         with self._previews_lock:
