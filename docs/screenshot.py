@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True)
     parser.add_argument("--out", default=str(CHECKOUT / "docs"))
     args = parser.parse_args()
+    Path(args.out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, str(CHECKOUT / "app.py"), "--home", home, "--no-open"]
         daemon = subprocess.Popen(
