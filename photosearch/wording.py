@@ -63,19 +63,23 @@ def stands_in(word: str, text: str) -> bool:
     """Whether the word, in one or in many, stands in the text."""
     if is_han(word):
         return folded(word) in folded(text)
+    wanted = _forms_in_parts(word)
     # iPhone is one word to who asks for iphone, myCat two to who asks for cat.
-    return any(
-        _follow(_PART.findall(form), found)
-        for found in (parts(text), _PART.findall(folded(text)))
-        for form in forms(word)
-    )
+    found = _PART.findall(folded(text))
+    if any(_follow(form, found) for form in wanted):
+        return True
+    apart = parts(text)
+    return apart != found and any(_follow(form, apart) for form in wanted)
+
+
+@lru_cache(maxsize=256)
+def _forms_in_parts(word: str) -> tuple[list[str], ...]:
+    return tuple(found for form in forms(word) if (found := _PART.findall(form)))
 
 
 def _follow(wanted: list[str], text: list[str]) -> bool:
     """Whether these stand in the text one after the other."""
-    if not wanted:
-        return False
     first, length = wanted[0], len(wanted)
-    return any(
+    return first in text and any(
         part == first and text[start : start + length] == wanted for start, part in enumerate(text)
     )

@@ -22,6 +22,7 @@ has a floor that the benchmark's texts set, and is raised by trial where a libra
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ MAX_SAMPLE: Final = 1 << 17
 GROUP_ROWS: Final = 128  # rows sampled for each group of cells, in the first level
 FIRST_ROUNDS: Final = 6  # of k-means, in each of the two levels
 LAST_ROUNDS: Final = 2  # with all cells together
-CHUNK: Final = 2048  # rows compared with all middles at a time
+CHUNK: Final = 512  # rows compared with all middles at a time
 FIRST_ROWS: Final = 256  # looked at before the k-th best score says what else to read
 FIRST_REACH: Final = 2.0  # spreads by which a cell is given credit in that choice
 FIRST_READ: Final = 4  # rows read then, for each result wanted
@@ -175,18 +176,19 @@ class Cells:
         ids, cells = exact.blocks_of_rows()
         bits, sizes = exact.signs_of_rows()
         spreads = np.where(np.isfinite(self.spreads), self.spreads, 0)
-        return b"".join(
-            (
-                HEADER.pack(MAGIC, *self.middles.shape, len(ids), self.reach),
-                self.middles.astype("<f4").tobytes(),
-                spreads.astype("<f4").tobytes(),
-                self.shape.astype("<f4").tobytes(),
-                ids.astype("<u4").tobytes(),
-                cells.astype("<u2").tobytes(),
-                sizes.astype("<f4").tobytes(),
-                np.ascontiguousarray(bits).tobytes(),
-            )
-        )
+        data = io.BytesIO()
+        data.write(HEADER.pack(MAGIC, *self.middles.shape, len(ids), self.reach))
+        for kind, numbers in (
+            ("<f4", self.middles),
+            ("<f4", spreads),
+            ("<f4", self.shape),
+            ("<u4", ids),
+            ("<u2", cells),
+            ("<f4", sizes),
+            ("<u8", bits),
+        ):
+            data.write(np.ascontiguousarray(numbers, kind).data)
+        return data.getvalue()
 
 
 @dataclass(frozen=True)
@@ -262,34 +264,41 @@ def build(exact: ExactIndex) -> Iterator[Cells | None]:
     ids = exact.ids()
     count = int(np.clip(len(ids) // ROWS_A_CELL, 1, MAX_CELLS))
     sampled = min(len(ids), SAMPLE_A_CELL * count, MAX_SAMPLE)
-    rows = exact.rows_of(np.sort(rnd.choice(ids, sampled, replace=False)))[1]
-    if len(rows) < 2:
+    if sampled < 2:
         return
+    # Ids alone: their rows, half as many as there are, are fetched as they are needed.
+    sample = np.sort(rnd.choice(ids, sampled, replace=False))
     groups = max(1, int(np.sqrt(count)))
-    some = rows[rnd.choice(len(rows), min(len(rows), GROUP_ROWS * groups), replace=False)]
-    tops = some[:groups].copy()
+    some = rnd.choice(sample, min(sampled, GROUP_ROWS * groups), replace=False)
+    rows = exact.rows_of(some)[1]
+    tops = rows[:groups].copy()
     for _ in range(FIRST_ROUNDS):
-        tops = _means(some, _nearest(some, tops), tops)
+        tops = _means(rows, _nearest(rows, tops), tops)
         yield None
-    group_of = _nearest(rows, tops)
+    group_of = np.full(sampled, -1)
+    for here, rows in _chunks(exact, sample):
+        group_of[here] = _nearest(rows, tops)
     parts = []
     for group in range(groups):
-        members = rows[group_of == group]
-        share = max(1, round(count * len(members) / len(rows)))
-        if len(members):
-            middles = members[rnd.choice(len(members), min(share, len(members)), replace=False)]
+        rows = exact.rows_of(sample[group_of == group])[1]
+        share = max(1, round(count * len(rows) / sampled))
+        if len(rows):
+            middles = rows[rnd.choice(len(rows), min(share, len(rows)), replace=False)]
             for _ in range(FIRST_ROUNDS):
-                middles = _means(members, _nearest(members, middles), middles)
+                middles = _means(rows, _nearest(rows, middles), middles)
             parts.append(middles)
         yield None
+    if not parts:
+        return  # all of them have gone meanwhile
     middles = np.concatenate(parts)[:MAX_CELLS]
     for _ in range(LAST_ROUNDS):
-        cells = np.empty(len(rows), np.int64)
-        for start in range(0, len(rows), CHUNK):
-            cells[start : start + CHUNK] = _nearest(rows[start : start + CHUNK], middles)
+        sums, counts = np.zeros_like(middles), np.zeros(len(middles), np.int64)
+        for _, rows in _chunks(exact, sample):
+            cells = _nearest(rows, middles)
+            _add_up(rows, cells, sums)
+            counts += np.bincount(cells, minlength=len(middles))
             yield None
-        middles = _means(rows, cells, middles)
-    del rows, some, group_of, parts
+        middles = _mean(sums, counts, middles)
     spreads, shape = np.zeros(len(middles), np.float32), np.eye(exact.dim, dtype=np.float32)
     yield from settle(exact, Cells(middles, spreads, shape, REACH))
 
@@ -343,8 +352,10 @@ def shape_of(exact: ExactIndex, middles: Matrix) -> Matrix:
     """Covariance of some of the rows around their middles, (D, D), its trace made D."""
     ids, cells = exact.blocks_of_rows()
     some = np.linspace(0, len(ids) - 1, min(len(ids), SHAPE_ROWS)).astype(np.int64)
-    apart = exact.rows_of(ids[some])[1] - middles[cells[some]]
-    found: Matrix = apart.T @ apart
+    found: Matrix = np.zeros((exact.dim, exact.dim), np.float32)
+    for here, rows in _chunks(exact, ids[some]):
+        rows -= middles[cells[some[here]]]
+        found += rows.T @ rows
     trace = float(np.trace(found))
     return (
         found * np.float32(exact.dim / trace) if trace > 0 else np.eye(exact.dim, dtype=np.float32)
@@ -393,18 +404,24 @@ def _nearest(rows: Matrix, middles: Matrix) -> Numbers:
     half = np.einsum("cd,cd->c", middles, middles) / 2
     found = np.empty(len(rows), np.int64)
     for start in range(0, len(rows), CHUNK):
-        found[start : start + CHUNK] = (rows[start : start + CHUNK] @ middles.T - half).argmax(1)
+        scores = rows[start : start + CHUNK] @ middles.T
+        scores -= half
+        found[start : start + CHUNK] = scores.argmax(1)
     return found
 
 
 def _means(rows: Matrix, cells: Numbers, middles: Matrix) -> Matrix:
     """The mean of each cell's rows; a cell without any keeps its middle."""
-    counts = np.bincount(cells, minlength=len(middles))
-    order = np.argsort(cells, kind="stable")
-    some = np.flatnonzero(counts)
-    starts = (np.cumsum(counts) - counts)[some]
+    sums, counts = np.zeros_like(middles), np.bincount(cells, minlength=len(middles))
+    for start in range(0, len(rows), CHUNK):
+        _add_up(rows[start : start + CHUNK], cells[start : start + CHUNK], sums)
+    return _mean(sums, counts, middles)
+
+
+def _mean(sums: Matrix, counts: Numbers, middles: Matrix) -> Matrix:
+    held = counts > 0
     found = middles.copy()
-    found[some] = np.add.reduceat(rows[order], starts, axis=0) / counts[some][:, None]
+    found[held] = sums[held] / counts[held, None]
     return found
 
 

@@ -17,8 +17,10 @@ from photosearch.index.signs import Asked, Signs, Words, sketch
 from photosearch.types import Ids, Matrix, Vector
 
 Numbers = NDArray[np.int64]
+Rows = NDArray[np.int32] | Numbers
 
 FIRST_CAPACITY: Final = 1024
+SPARE: Final = 8  # one row in so many is room for photos to come
 # Rows are found by a table as long as the largest id. Ids are handed out in order and never
 # again, so it stays within a small multiple of the library; an id beyond this is damage.
 MAX_ID: Final = (1 << 28) - 1
@@ -73,6 +75,9 @@ class ExactIndex:
         if signs is not None:
             index._signs.put(rows, *signs)
         most = int(index._starts[-1]) + max(0, count - len(ids))
+        # Room that nothing is written to takes no memory, and the first new photo, or the
+        # first cells, would have all the rows copied.
+        most += count // SPARE
         index._ids = np.full(most, NOBODY, np.int64)
         index._rows = np.zeros((most, dim), np.float32)
         index._end = int(index._starts[-1])
@@ -86,8 +91,8 @@ class ExactIndex:
             self._reach(top)
             rows = self._row_at[ids].astype(np.int64) - 1
             new = np.flatnonzero(rows < 0)
-            while self._end + len(new) > len(self._ids):
-                self._grow()
+            if self._end + len(new) > len(self._ids):
+                self._grow(self._end + len(new))
             rows[new] = np.arange(self._end, self._end + len(new))
             self._row_at[ids[new]] = rows[new] + 1
             self._end += len(new)
@@ -136,7 +141,7 @@ class ExactIndex:
                 return
             self._reach(photo_id)
             if self._end == len(self._ids):
-                self._grow()
+                self._grow(self._end + 1)
             self._put(self._end, photo_id, vector)
             self._end += 1
             self._count += 1
@@ -293,10 +298,10 @@ class ExactIndex:
         self, ids: Ids, blocks: Numbers, block_count: int, signs: tuple[Words, Vector]
     ) -> None:
         """Lay the rows out anew, these photos in these blocks with these signs, and all others
-        in the tail. Needs room for the rows twice while it runs."""
+        in the tail. The rows trade places: they need no room twice."""
         with self.lock:
             known = self.contains(ids)
-            old, old_ids = self._rows, self.ids()
+            old_ids, old_end = self.ids(), self._end
             old_rows = self._row_at[old_ids] - 1
             gone = blocks[~known]
             ids, blocks = ids[known], blocks[known]
@@ -309,12 +314,11 @@ class ExactIndex:
             end = int(self._starts[-1]) + len(others)
             self._row_at[others] = np.arange(self._starts[-1], end) + 1
             new_rows = self._row_at[old_ids] - 1
-            self._ids = np.full(end, NOBODY, np.int64)
+            if end > len(self._ids):
+                self._grow(end)
+            trade_places(self._rows[: max(old_end, end)], old_rows, new_rows)
+            self._ids[:] = NOBODY
             self._ids[new_rows] = old_ids
-            self._rows = np.zeros((end, self.dim), np.float32)
-            for start in range(0, len(old_ids), GATHER_ROWS):
-                part = slice(start, start + GATHER_ROWS)
-                self._rows[new_rows[part]] = old[old_rows[part]]
             self._end = end
 
     def _lay_out(self, blocks: Numbers, block_count: int) -> Numbers:
@@ -414,13 +418,31 @@ class ExactIndex:
             longer[: len(self._row_at)] = self._row_at
             self._row_at = longer
 
-    def _grow(self) -> None:
-        capacity = max(FIRST_CAPACITY, self._end + self._end // 8)
+    def _grow(self, wanted: int) -> None:
+        capacity = max(FIRST_CAPACITY, wanted + wanted // SPARE)
         ids = np.full(capacity, NOBODY, np.int64)
         rows = np.zeros((capacity, self.dim), np.float32)
         ids[: self._end] = self._ids[: self._end]
         rows[: self._end] = self._rows[: self._end]
         self._ids, self._rows = ids, rows
+
+
+def trade_places(rows: Matrix, sources: Rows, targets: Rows) -> None:
+    """Bring what lies on each source to its target, in place; both are distinct, and all other
+    rows are zero, before and after. Whoever lies on a target gets the room that became free."""
+    order = np.argsort(targets)
+    sources, targets = sources[order].astype(np.int64), targets[order].astype(np.int64)
+    lies_at, holds = sources.copy(), np.full(len(rows), -1)  # by item, and by row
+    holds[sources] = np.arange(len(sources))
+    for start in range(0, len(targets), GATHER_ROWS):
+        items = np.arange(start, min(start + GATHER_ROWS, len(targets)))
+        wanted, found = targets[items], lies_at[items]
+        free, taken = np.setdiff1d(found, wanted), np.setdiff1d(wanted, found)
+        moved, ousted = rows[found], rows[taken]
+        homeless = holds[taken]
+        rows[wanted], holds[wanted], lies_at[items] = moved, items, wanted
+        rows[free], holds[free] = ousted, homeless
+        lies_at[homeless[homeless >= 0]] = free[homeless >= 0]
 
 
 def _table(ids: Ids, rows: Numbers) -> NDArray[np.int32]:

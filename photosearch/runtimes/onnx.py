@@ -43,7 +43,9 @@ class OnnxEncoder:
         self.preprocess: Preprocess = bundle.preprocess
         self._tokenizer = open_tokenizer(bundle)
         self._image = _Tower(image, threads)
-        self._text = _Tower(text, threads)
+        # One short text is over before a second thread has woken: two threads take 1.3 to 1.5
+        # times one's processor time and save no time that can be felt (docs/search-bar.md).
+        self._text = _Tower(text, 1)
 
     def images(self, images: NDArray[np.float32]) -> Matrix:
         side = self.preprocess.side_px

@@ -59,12 +59,15 @@ def _in_paths(db: Connection, word: str) -> list[tuple[int, Where]] | None:
 
 
 def _of_paths(word: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Where]]:
+    in_folder: dict[str, bool] = {"": False}  # one folder holds many
     for photo_id, path in rows:
         folder, _, name = path.decode("utf-8", "replace").rpartition("/")
         stem = name.rpartition(".")[0] or name
         if stands_in(word, stem):
             yield photo_id, "file name"
-        if folder and stands_in(word, folder):
+        if folder not in in_folder:
+            in_folder[folder] = stands_in(word, folder)
+        if in_folder[folder]:
             yield photo_id, "folder"
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from photosearch.index import cells
+from photosearch.index import exact as index_exact
 from photosearch.index.cells import HEADER, Cells, Numbers, UnsoundCells, from_bytes
-from photosearch.index.exact import ExactIndex
+from photosearch.index.exact import ExactIndex, trade_places
 from photosearch.index.neighbours import Index
 from photosearch.index.signs import ERROR, Asked, Signs, sketch
 from photosearch.library import Changes, Embedded, Library, LibraryReader
@@ -28,6 +31,14 @@ def clustered(count: int, *, dim: int = DIM, seed: int = 0) -> Matrix:
     rows = middles[rnd.integers(0, 100, count)] + 0.4 * rnd.standard_normal((count, dim))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(np.float32)
+
+
+def places(count: int) -> st.SearchStrategy[tuple[int, list[int], list[int]]]:
+    """So many rows, and from which of them to which as many others go."""
+    orders = st.tuples(st.permutations(range(count)), st.permutations(range(count)))
+    return st.tuples(orders, st.integers(0, count)).map(
+        lambda drawn: (count, drawn[0][0][: drawn[1]], drawn[0][1][: drawn[1]])
+    )
 
 
 def in_cells(count: int, *, seed: int = 0) -> Index:
@@ -47,6 +58,47 @@ def test_cells_find_what_exact_search_finds(sample: Index) -> None:
     assert sample.recall(near) >= 0.99
     assert sample.recall(off) >= 0.95
     assert sample.recall(off, k=50) >= 0.95
+
+
+def test_learning_cells_needs_no_second_copy_of_the_rows() -> None:
+    """At the size of a library, where the peak is what a small machine has to bear."""
+    count, dim = 30_000, 128
+    ids = np.arange(1, count + 1)
+    exact = ExactIndex.reserve(
+        dim, ids[:0], np.empty(0, np.int64), None, block_count=0, count=count
+    )
+    exact.fill(ids, clustered(count, dim=dim))
+    exact.settle()
+    index = Index.of(exact, None, graph_from_bytes=1 << 60, cells_from_bytes=0)
+    tracemalloc.start()
+    try:
+        index.learn_cells()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert index.kind == "cells"
+    assert peak < 0.75 * count * dim * 4, f"{peak / (count * dim * 4):.2f} of the rows"
+
+
+def test_everything_may_go_while_cells_are_learned() -> None:
+    index = Index(np.arange(1, 2001), clustered(2000), cells_from_bytes=0)
+    learning = cells.build(index.exact)
+    next(learning)
+    for photo_id in range(1, 2001):
+        index.remove(photo_id)
+    assert not any(made is not None for made in learning)
+    index.exact.check()
+
+
+@given(st.integers(0, 60).flatmap(places))
+def test_rows_that_trade_places_all_arrive(moves: tuple[int, list[int], list[int]]) -> None:
+    count, sources, targets = moves
+    rows = np.zeros((count, 2), np.float32)
+    rows[sources] = [[1 + item, -item] for item in range(len(sources))] or np.empty((0, 2))
+    with unittest.mock.patch.object(index_exact, "GATHER_ROWS", 7):
+        trade_places(rows, np.asarray(sources, np.int64), np.asarray(targets, np.int64))
+    assert rows[targets].tolist() == [[1 + item, -item] for item in range(len(sources))]
+    assert np.count_nonzero(rows.any(axis=1)) == len(sources)
 
 
 def require(index: Index) -> Cells:
