@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gzip
+import hashlib
 import http.client
 import json
 import os
@@ -81,7 +82,7 @@ def make_library(home: Path, photos: int, bundle: Any, *, thumbnails: int = MAX_
         rows = rows + rng.standard_normal(rows.shape).astype(np.float32) * 0.06
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         for number, row in zip(range(start, start + count), rows, strict=True):
-            digest = number.to_bytes(32, "big")
+            digest = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=32).digest()
             stamp = Stamp(number + 1, 10**18 + number, 1, number + 1)
             place = (f"{number // 1000:03}/photo {number:06}.jpg".encode(), stamp)
             taken = f"{2005 + number % 20}-{1 + number % 12:02}-{1 + number % 28:02}T12:00:00"
