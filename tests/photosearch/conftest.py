@@ -1,8 +1,9 @@
-"""Fixtures of the product's tests, made of what workbench.py, desk.py and pages.py hold."""
+"""Fixtures of the product's tests, made of what workbench.py, desk.py, pages.py and
+stand.py hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pages import Daemon as PageDaemon
     from pages import Opener
     from playwright.sync_api import Browser
+    from pytestqt.qtbot import QtBot
+    from stand import Stand
+
+    from photosearch.desktop.bar import Bar
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +109,39 @@ def open_page(browser: Browser, daemon: PageDaemon) -> Iterator[Opener]:
     import pages
 
     yield from pages.opening(browser, daemon)
+
+
+# --- for the tests of the native bar: see stand.py --------------------------------------------
+
+
+@pytest.fixture
+def stand() -> Stand:
+    from stand import Stand
+
+    return Stand()
+
+
+@pytest.fixture
+def bar(qtbot: QtBot, stand: Stand) -> Bar:
+    from stand import WAIT_MS
+
+    from photosearch.desktop.bar import Bar
+
+    made = Bar(stand)
+    qtbot.addWidget(made, before_close_func=lambda each: each.close_down())
+    made.appear()
+    qtbot.waitUntil(lambda: len(made.photos.hits) == 24, timeout=WAIT_MS)
+    return made
+
+
+@pytest.fixture
+def type_in(bar: Bar, qtbot: QtBot) -> Callable[[str], None]:
+    """Type and wait until the answer to it is shown."""
+    from stand import WAIT_MS
+
+    def typed(text: str) -> None:
+        bar.box.clear()
+        qtbot.keyClicks(bar.box, text)
+        qtbot.waitUntil(lambda: bar._question.text == text.strip(), timeout=WAIT_MS)
+
+    return typed

@@ -1,0 +1,98 @@
+"""A stand-in for the daemon, and what the tests of the native bar have in common.
+
+Needs PySide6: tests import it after they have asked for that. The fixtures are in conftest.py.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from typing import Any
+
+from PIL import Image
+from PySide6.QtCore import Qt
+
+from photosearch import protocol
+from photosearch.desktop import words
+from photosearch.desktop.asking import Question
+from photosearch.desktop.bar import Bar
+from photosearch.errors import PhotosearchError
+from photosearch.types import Hit
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+WAIT_MS = 30_000  # on a machine that does something else as well
+KEY = Qt.Key
+
+
+def hit(number: int, name: str, **changes: Any) -> Hit:
+    values: dict[str, Any] = {
+        "rank": number, "score": 0.3, "path": f"/photos/{name}", "photo_id": number,
+        "taken": "2019-07-04T18:30:00", "why": ("shows it",), "relevant": True, "offline": False,
+        "width_px": 400, "height_px": 300, "colour": "#204060",
+    }  # fmt: skip
+    return Hit(**{**values, **changes})
+
+
+def webp(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (320, 240), colour).save(file, "WEBP", lossless=True)
+    return file.getvalue()
+
+
+class Stand:
+    """Stands for the daemon: "red" finds the red photos, and so on; nothing for other words."""
+
+    def __init__(self) -> None:
+        self.hits = [hit(n, f"{c}{n}.jpg") for n, c in enumerate(["red", "green"] * 12, start=1)]
+        self.asked: list[Question] = []
+        self.opened: list[tuple[str, int]] = []
+        self.fails: PhotosearchError | None = None
+        self.gate = threading.Event()  # a search waits while it is not set
+        self.gate.set()
+        self.hidden = 0
+        self.total = 24
+        self.started = 0
+
+    def search(self, question: Question) -> protocol.SearchReply:
+        self.asked.append(question)
+        assert self.gate.wait(30)
+        if self.fails is not None:
+            raise self.fails
+        found = [each for each in self.hits if question.text.split(" ")[0] in each.path]
+        if question.show_all:
+            found = [*found, hit(99, "unlikely.jpg", relevant=False)]
+        return protocol.SearchReply(
+            query=question.text, hits=found, more=False, hidden=self.hidden, cutoff=0.1,
+            total_photos=self.total, milliseconds=1.0, chips=[], notes=[],
+        )  # fmt: skip
+
+    def thumbnail(self, photo_id: int, size_px: int) -> bytes:
+        return webp("#ff0000" if photo_id % 2 else "#00ff00")
+
+    def open_photo(self, photo_id: int) -> None:
+        self.opened.append(("open", photo_id))
+        if self.fails is not None:
+            raise self.fails
+
+    def reveal_photo(self, photo_id: int) -> None:
+        self.opened.append(("reveal", photo_id))
+
+    def status(self) -> protocol.StatusReply:
+        if self.fails is not None:
+            raise self.fails
+        idle = protocol.IndexingMessage("idle", 0, 0, 0.0, None)
+        return protocol.StatusReply(
+            running=True, pid=1, version="0", libraries=[], photos=24, searchable=len(self.hits),
+            locations=24, failed=0, queue=0, indexing=idle, bundle="b", space="s", index="exact",
+            library_bytes=0, thumbnail_bytes=0,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        self.started += 1
+        self.fails = None
+
+
+def names(bar: Bar) -> list[str]:
+    return [words.name_of(each.path) for each in bar.photos.hits]
