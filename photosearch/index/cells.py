@@ -62,9 +62,14 @@ TRIAL_K: Final = 10
 SHAPE_ROWS: Final = 8192  # that the cells' shape is measured on
 NOISE_ROWS: Final = 2048  # whose differences from their cells' middles make up that noise
 SCORE_NOISE: Final = 1e-6  # between two ways of adding up one dot product
-HEADER: Final = struct.Struct("<4sIIIf")  # magic, cells, D, photos, reach
-MAGIC: Final = b"PSC3"
-LAYOUT: Final = "cells-3"
+# A row so many times as far from its cell's middle as the median row is from its own (squared) is
+# of no cell: the rule above would pass it over where there are others like it. Of a hundred
+# thousand photos of one library hardly any is. Never more than one in 200.
+EDGE: Final = 2.5
+EDGE_SHARE: Final = 0.995
+HEADER: Final = struct.Struct("<4sIIIff")  # magic, cells, D, photos, reach, edge
+MAGIC: Final = b"PSC4"
+LAYOUT: Final = "cells-4"
 
 
 class UnsoundCells(ValueError):
@@ -79,6 +84,7 @@ class Cells:
     spreads: Vector
     shape: Matrix  # (D, D): the rows' covariance around their middles, its trace made D
     reach: float
+    edge: float = np.inf  # squared distance from its middle beyond which a row is of no cell
 
     def near(
         self, exact: ExactIndex, query: Vector, k: int, *, among: NDArray[np.bool_] | None = None
@@ -126,6 +132,10 @@ class Cells:
     def nearest(self, vectors: Matrix) -> Numbers:
         """The cell of each row."""
         return _nearest(vectors, self.middles)
+
+    def are_far(self, vectors: Matrix, cells: Numbers) -> NDArray[np.bool_]:
+        """Which of these rows lie too far from these cells to be of them."""
+        return apart_from(vectors, self.middles[cells]) > self.edge
 
     def refresh(self, exact: ExactIndex) -> None:
         """Middles, spreads and shape of the rows of the moment. What is kept then holds nothing
@@ -177,7 +187,7 @@ class Cells:
         bits, sizes = exact.signs_of_rows()
         spreads = np.where(np.isfinite(self.spreads), self.spreads, 0)
         data = io.BytesIO()
-        data.write(HEADER.pack(MAGIC, *self.middles.shape, len(ids), self.reach))
+        data.write(HEADER.pack(MAGIC, *self.middles.shape, len(ids), self.reach, self.edge))
         for kind, numbers in (
             ("<f4", self.middles),
             ("<f4", spreads),
@@ -204,7 +214,7 @@ class Kept:
 def from_bytes(data: bytes, dim: int) -> Kept:
     """What `to_bytes` wrote. Raises UnsoundCells."""
     _require(len(data) >= HEADER.size, "they are cut short")
-    magic, count, width, photos, reach = HEADER.unpack(data[: HEADER.size])
+    magic, count, width, photos, reach, edge = HEADER.unpack(data[: HEADER.size])
     _require(magic == MAGIC and width == dim, "they are of another kind")
     words = word_count(dim)
     size = HEADER.size + 4 * (count + dim) * dim + 4 * count + (4 + 2 + 4 + 8 * words) * photos
@@ -228,11 +238,11 @@ def from_bytes(data: bytes, dim: int) -> Kept:
     _require(int(cells.max(initial=0)) < count, "a cell's number is out of range")
     _require(not len(ids) or int(np.bincount(ids).max()) == 1, "a photo is in two cells")
     sound = all(np.isfinite(numbers).all() for numbers in (middles, spreads, shape, sizes))
-    sound = sound and 1 <= reach <= 10
+    sound = sound and 1 <= reach <= 10 and edge >= 0
     _require(bool(sound), "a number is damaged")
     empty = np.bincount(cells, minlength=count) == 0
     spreads[empty] = -np.inf
-    return Kept(Cells(middles, spreads, shape, float(reach)), ids, cells, (bits, sizes))
+    return Kept(Cells(middles, spreads, shape, reach, edge), ids, cells, (bits, sizes))
 
 
 def layout(dim: int) -> str:
@@ -304,8 +314,9 @@ def build(exact: ExactIndex) -> Iterator[Cells | None]:
 
 
 def settle(exact: ExactIndex, cells: Cells) -> Iterator[Cells | None]:
-    """Give every photo its cell and lay the rows out by them; photos that come meanwhile
-    stay in the tail. The last step yields the cells, with numbers of their own."""
+    """Give every photo its cell and lay the rows out by them; photos that come meanwhile and
+    those far from every cell stay in the tail. The last step yields the cells, with numbers of
+    their own."""
     ids, numbers = exact.blocks_of_rows()
     if exact.block_count != len(cells.middles):
         ids, numbers = ids[:0], numbers[:0]  # other cells: everything is placed anew
@@ -325,18 +336,30 @@ def settle(exact: ExactIndex, cells: Cells) -> Iterator[Cells | None]:
     middles: Matrix = (sums[used] / counts[:, None]).astype(np.float32)
     bits = np.zeros((len(ids), word_count(exact.dim)), np.uint64)
     sizes = np.zeros(len(ids), np.float32)
-    signed = np.zeros(len(ids), np.bool_)
+    apart = np.full(len(ids), np.inf, np.float32)
     for some, rows in _chunks(exact, ids):
         bits[some], sizes[some] = sketch(rows, middles[numbers[some]])
-        signed[some] = True
+        apart[some] = apart_from(rows, middles[numbers[some]])
         yield None
-    ids[~signed] = NOBODY  # gone, and perhaps back by now: such a one goes to the tail
-    settled = Cells(middles, spreads_of(middles, counts), cells.shape, cells.reach)
+    edge = cells.edge
+    if np.isinf(edge) and np.isfinite(apart).any():  # these cells are new
+        half, most = np.quantile(apart[np.isfinite(apart)], (0.5, EDGE_SHARE))
+        edge = max(EDGE * float(half), float(most))
+    # Gone (and perhaps back by now), or far: such a one goes to the tail.
+    ids[~np.isfinite(apart) | (apart > edge)] = NOBODY
+    settled = Cells(middles, spreads_of(middles, counts), cells.shape, cells.reach, edge)
     with exact.lock:
         exact.arrange(ids, numbers, len(used), (bits, sizes))
         settled.refresh(exact)  # some may have gone meanwhile
     settled.calibrate(exact)
     yield settled
+
+
+def apart_from(rows: Matrix, middles: Matrix) -> Vector:
+    """Squared distance of each row from the middle beside it."""
+    apart = rows - middles
+    found: Vector = np.einsum("nd,nd->n", apart, apart)
+    return found
 
 
 def spreads_of(middles: Matrix, counts: Numbers) -> Vector:

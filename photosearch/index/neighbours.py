@@ -35,7 +35,10 @@ GRAPH_FROM_BYTES: Final = 1 << 62
 # A filter that leaves more than this share of the library reads cells, fewer photos are gathered.
 FILTER_SHARE: Final = 0.05
 TAKE_IN: Final = 256  # new photos in the tail, which every query reads, before they get cells
-MAX_HOMELESS: Final = 512  # photos whose cell is full, or a hundredth of the library
+# Photos whose cell is full, or that are of no cell, which every query reads: so many, or a
+# hundredth of the library.
+MAX_HOMELESS: Final = 512
+LEARN_AGAIN: Final = 4  # one in so many photos came since cells were learned
 STEP_S: Final = 0.5  # of work on cells at a time
 OVERSAMPLE: Final = 4  # candidates asked of the graph for each result wanted
 MAX_TAIL: Final = 4096  # photos not in the graph yet, searched exactly until it takes them in
@@ -82,7 +85,8 @@ class Index:
         self._cells = cells
         self._cells_from = cells_from_bytes
         self._arranging: Iterator[Cells | None] | None = None
-        self._homeless = 0  # photos in the tail that found no room when they were last taken in
+        self._homeless = 0  # photos in the tail that found no cell when they were last taken in
+        self._strays = 0  # the same when rows were last laid out anew, with room for all
         self._learned = len(exact)  # photos when cells were last learned or taken up
         self._came = 0  # photos since then
         self.cells_made = 0  # times they were laid out
@@ -245,23 +249,29 @@ class Index:
         if self._arranging is None:
             if len(self.exact) * self.exact.dim * 4 <= self._cells_from:
                 return False
-            # New photos may be of other things: cells that half of them did not take part in fit
-            # ill, and a query of ill-fitting cells reads everything.
-            outgrown = self._came > self._learned // 2 or len(self.exact) < self._learned // 2
-            if self._cells is None or outgrown:
+            # New photos may be of other things, and a query of ill-fitting cells reads much. To
+            # learn anew takes as long as embedding 200 photos.
+            outgrown = self._came > self._learned // LEARN_AGAIN
+            outgrown = outgrown or len(self.exact) < self._learned // 2
+            most = max(MAX_HOMELESS, len(self.exact) // 100)
+            if self._cells is None or outgrown or self._strays > most:
                 log.info("cells.learn photos=%d", len(self.exact))
-                self._learned, self._came, self._homeless = len(self.exact), 0, 0
+                self._learned, self._came = len(self.exact), 0
+                self._homeless = self._strays = 0
                 self._arranging = build(self.exact)
             else:
                 if self.exact.tail_count > self._homeless + TAKE_IN:
                     self._homeless = self._take_in()
-                if self._homeless <= max(MAX_HOMELESS, len(self.exact) // 100):
+                if self._homeless <= most:
                     return False
                 self._homeless = 0
                 self._arranging = settle(self.exact, self._cells)
         until = time.monotonic() + STEP_S
         for made in self._arranging:
             if made is not None:
+                # Cells keep their edge when they are laid out anew: whoever is beyond it stays.
+                is_new = self._cells is None or made.edge != self._cells.edge
+                self._strays = 0 if is_new else self.exact.tail_count
                 self._cells = made
                 self.cells_made += 1
                 log.info("cells.made cells=%d reach=%.1f", len(made.middles), made.reach)
@@ -271,12 +281,15 @@ class Index:
         return True
 
     def _take_in(self) -> int:
-        """Move photos from the tail to their cells where there is room; how many are left."""
+        """Move photos from the tail to their cells, where they have one and there is room; how
+        many are left."""
         assert self._cells is not None
         waiting = self.exact.tail_ids()
         for start in range(0, len(waiting), BUILD_STEP):
             ids, rows = self.exact.rows_of(waiting[start : start + BUILD_STEP])
             cells = self._cells.nearest(rows)
+            near = ~self._cells.are_far(rows, cells)
+            ids, rows, cells = ids[near], rows[near], cells[near]
             signs = sketch(rows, self._cells.middles[cells])
             for photo_id, cell, bits, size in zip(
                 ids.tolist(), cells.tolist(), *signs, strict=True

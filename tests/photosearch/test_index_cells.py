@@ -41,8 +41,14 @@ def places(count: int) -> st.SearchStrategy[tuple[int, list[int], list[int]]]:
     )
 
 
-def in_cells(count: int, *, seed: int = 0) -> Index:
-    index = Index(np.arange(1, count + 1), clustered(count, seed=seed), cells_from_bytes=0)
+def unit(rows: Matrix) -> Matrix:
+    found: Matrix = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def in_cells(count: int, *, dim: int = DIM, seed: int = 0) -> Index:
+    rows = clustered(count, dim=dim, seed=seed)
+    index = Index(np.arange(1, count + 1), rows, cells_from_bytes=0)
     index.learn_cells()
     assert index.kind == "cells"
     return index
@@ -78,6 +84,35 @@ def test_learning_cells_needs_no_second_copy_of_the_rows() -> None:
         tracemalloc.stop()
     assert index.kind == "cells"
     assert peak < 0.75 * count * dim * 4, f"{peak / (count * dim * 4):.2f} of the rows"
+
+
+def test_photos_unlike_all_others_are_found_among_their_like() -> None:
+    """Far from every cell's middle, and like one another: what a new hobby looks like. Their cells
+    would promise little, and be passed over."""
+    index = in_cells(6000, dim=64)
+    rnd = np.random.default_rng(5)
+    novel = rnd.standard_normal(64) + 0.6 * rnd.standard_normal((400, 64))
+    novel = (novel / np.linalg.norm(novel, axis=1, keepdims=True)).astype(np.float32)
+    for number, row in enumerate(novel):
+        index.add(7000 + number, row)
+    while index.tend(threads=1):
+        pass
+    assert index.cells_made == 1, "they were learned of: nothing is shown"
+    asked = novel + 0.05 * rnd.standard_normal(novel.shape).astype(np.float32)
+    assert index.recall(unit(asked), k=1) == 1.0
+    index.exact.check()
+
+
+def test_many_photos_unlike_the_others_get_cells_of_their_own() -> None:
+    index = in_cells(6000)
+    novel = clustered(900, seed=77)
+    for number, row in enumerate(novel):
+        index.add(7000 + number, row)
+    while index.tend(threads=1):
+        pass
+    assert index.cells_made > 1
+    assert index.exact.tail_count <= 600
+    assert index.recall(novel[:300], k=1) >= 0.99
 
 
 def test_everything_may_go_while_cells_are_learned() -> None:
@@ -146,7 +181,7 @@ def test_photos_that_have_no_cell_yet_are_found_and_those_that_left_are_not() ->
     fresh = clustered(60, seed=9)
     for number, row in enumerate(fresh):
         index.add(10_000 + number, row)
-    assert index.exact.tail_count == 60
+    assert set(range(10_000, 10_060)) <= set(index.exact.tail_ids().tolist())
     most = np.asarray([*range(1, 6001), *range(10_000, 10_060, 2)])
     with index.exact.lock:  # by cells, not by one pass over all
         assert require(index).near(index.exact, fresh[0], 5) is not None
@@ -166,10 +201,12 @@ def test_a_cells_rows_keep_their_signs_when_others_leave_and_come() -> None:
         index.remove(photo_id)
     require(index).check(index.exact)
     index.cleanse()
-    for number, row in enumerate(clustered(400, seed=4)):
+    waiting = index.exact.tail_count
+    noise = np.random.default_rng(4).standard_normal((400, DIM)).astype(np.float32)
+    for number, row in enumerate(unit(index.sample(400) + 0.05 * noise)):
         index.add(10_000 + number, row)
     index.tend(threads=1)
-    assert index.exact.tail_count < 400
+    assert index.exact.tail_count < waiting + 100
     require(index).check(index.exact)
     assert index.recall(index.sample(30)) >= 0.97
     index.cleanse()
@@ -182,8 +219,8 @@ def test_a_cells_rows_keep_their_signs_when_others_leave_and_come() -> None:
 
 def test_a_photo_that_goes_and_comes_back_while_rows_are_laid_out_has_signs_or_no_cell() -> None:
     index = in_cells(6000)
-    row = index.exact.vector(5000)
-    assert row is not None
+    row, strays = index.exact.vector(5000), set(index.exact.tail_ids().tolist())
+    assert row is not None and 5000 not in strays and 1 not in strays
     steps = cells.settle(index.exact, require(index))
     chunks = -(-6000 // cells.CHUNK)
     for _ in range(chunks):  # each photo has its cell
@@ -196,7 +233,8 @@ def test_a_photo_that_goes_and_comes_back_while_rows_are_laid_out_has_signs_or_n
     (settled,) = [made for made in steps if made is not None]
     index.exact.check()
     settled.check(index.exact)
-    assert index.exact.tail_ids().tolist() == [5000]
+    came = set(index.exact.tail_ids().tolist()) - strays
+    assert 5000 in came and 1 not in came and len(came) < 20  # middles moved, and some are far now
     for cell, middle in enumerate(settled.middles):  # of those that are there, no others
         np.testing.assert_allclose(middle, index.exact.block(cell).mean(axis=0), atol=1e-5)
 
