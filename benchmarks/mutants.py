@@ -17,8 +17,17 @@ import tempfile
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-NAMES = ("index", "faults", "doctor", "index_cells", "store", "library_machine", "program")
-INDEX, FAULTS, DOCTOR, CELLS, STORE, MACHINE, PROGRAM = (
+NAMES = (
+    "index",
+    "faults",
+    "graph_damage",
+    "doctor",
+    "index_cells",
+    "store",
+    "library_machine",
+    "program",
+)
+INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, STORE, MACHINE, PROGRAM = (
     f"tests/photosearch/test_{name}.py" for name in NAMES
 )
 
@@ -83,22 +92,22 @@ MUTANTS = (  # one a line, whatever its length
     ("index/exact.py", "photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]", "pass", INDEX),
     ("index/exact.py", "wanted = np.unique(wanted)", "pass", INDEX),
     ("index/exact.py", "return everything[rows]", "return everything[: len(rows)]", INDEX),
-    ("index/links.py", "self.links.max(initial=0)) < n", "self.links.max(initial=0)) <= n", FAULTS),
-    ("index/links.py", "targets.max(initial=0)) < n", "targets.max(initial=0)) >= 0", FAULTS),
-    ("index/links.py", "reached = levels[targets] >= ", "reached = levels[targets] + 9 >= ", FAULTS),
-    ("index/links.py", "len(np.unique(self.labels)) == n", "n > 0", FAULTS),
-    ("index/links.py", 'nodes["deleted"] = dead[part]', "pass", FAULTS),
-    ("index/neighbours.py", "if recall < MIN_RECALL:", "if recall < 0:", FAULTS),
+    ("index/links.py", "self.links.max(initial=0)) < n", "self.links.max(initial=0)) <= n", GRAPHS),
+    ("index/links.py", "targets.max(initial=0)) < n", "targets.max(initial=0)) >= 0", GRAPHS),
+    ("index/links.py", "reached = levels[targets] >= ", "reached = levels[targets] + 9 >= ", GRAPHS),
+    ("index/links.py", "len(np.unique(self.labels)) == n", "n > 0", GRAPHS),
+    ("index/links.py", 'nodes["deleted"] = dead[part]', "pass", GRAPHS),
+    ("index/neighbours.py", "if recall < MIN_RECALL:", "if recall < 0:", GRAPHS),
     ("index/neighbours.py", "self._tail.discard(photo_id)", "pass", INDEX),
-    ("index/neighbours.py", "tail = set(ids[~graph.holds(ids)].tolist())", "tail = set()", FAULTS),
+    ("index/neighbours.py", "tail = set(ids[~graph.holds(ids)].tolist())", "tail = set()", GRAPHS),
     ("index/hnsw.py", "self._graph.unmark_deleted(int(photo_id))", "pass", INDEX),
-    ("store/graphs.py", "hashlib.sha256(graph).digest() != digest", "False", FAULTS),
-    ("store/graphs.py", "AND ready = 1", "", FAULTS),
+    ("store/graphs.py", "hashlib.sha256(graph).digest() != digest", "False", GRAPHS),
+    ("store/graphs.py", "AND ready = 1", "", GRAPHS),
     ("store/connection.py", "secure_delete = ON", "secure_delete = OFF", DOCTOR),
     ("store/connection.py", "wal_checkpoint(TRUNCATE)", "wal_checkpoint(PASSIVE)", FAULTS),
     ("store/connection.py", "PRAGMA busy_timeout = 0", "PRAGMA busy_timeout = 200", FAULTS),
     ("library/writer.py", "self._drop_unsound()\n", "pass\n", DOCTOR),
-    ("library/writer.py", "graphs.drop_graphs(self._db, self._space_id)", "pass", FAULTS),
+    ("library/writer.py", "graphs.drop_graphs(self._db, self._space_id)", "pass", GRAPHS),
     ("library/writer.py", "self._rested = checkpoint(self._db)\n        return len(gone)",
      "self._rested = True\n        return len(gone)", DOCTOR),
     ("library/writer.py", "self.index.remove(photo_id)", "pass", FAULTS),
