@@ -179,7 +179,9 @@ def bar_picture(home: Path, name: str, folder: Path) -> None:
     is_dark = name.endswith("dark")
     palette = QPalette(QColor("#2b2d33" if is_dark else "#f4f4f2"))
     app.setPalette(palette)
-    bar = Bar(Source(Home(home)))
+    source = Source(Home(home))
+    source.remember("mountains at sunset in winter")  # to be offered again
+    bar = Bar(source)
     bar.appear()
     bar.box.setText("mountains at sunset")
     bar.ask()

@@ -41,6 +41,23 @@ class Client:
         raw["chips"] = [protocol.Chip(**chip) for chip in raw["chips"]]
         return protocol.SearchReply(**raw)
 
+    def suggestions(self, typed: str, k: int) -> list[protocol.SuggestionMessage]:
+        """Ways to go on with what is typed, past searches first."""
+        raw = self._call("GET", "/suggestions", q=typed, k=k)
+        return [protocol.SuggestionMessage(**each) for each in raw]
+
+    def remember(self, query: str) -> None:
+        """A search was meant: keep it, unless the settings say not to."""
+        self._call("POST", "/history", q=query)
+
+    def forget_search(self, query: str) -> None:
+        self._call("POST", "/history/forget", q=query)
+
+    def group(self, photo_id: int) -> list[protocol.PhotoReply]:
+        """The photos that this one is shown for, itself first."""
+        raw = self._call("GET", f"/photos/{photo_id}/group")
+        return [protocol.PhotoReply(**each) for each in raw]
+
     def status(self) -> protocol.StatusReply:
         raw = self._call("GET", "/status")
         raw["libraries"] = [protocol.LibraryMessage(**item) for item in raw["libraries"]]

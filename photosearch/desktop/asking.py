@@ -21,6 +21,7 @@ class Question:
     like: int | None = None  # id of a photo whose look-alikes are wanted
     show_all: bool = False  # also below the cut-off
     count: int = 60
+    is_group: bool = False  # of `like`'s look-alikes, only those it stands for
 
     @property
     def is_search(self) -> bool:

@@ -18,7 +18,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLineEdit,
     QMenu,
     QStackedLayout,
     QVBoxLayout,
@@ -27,30 +26,35 @@ from PySide6.QtWidgets import (
 from photosearch.desktop import words
 from photosearch.desktop.asking import Asking, Question
 from photosearch.desktop.background import Background
+from photosearch.desktop.box import SearchBox
 from photosearch.desktop.card import SHADOW, Card, is_dark
+from photosearch.desktop.deeds import Deeds
 from photosearch.desktop.foot import Foot
 from photosearch.desktop.grid import PICTURE, Grid
 from photosearch.desktop.keys import name_of
-from photosearch.desktop.make import button, label, spaced
+from photosearch.desktop.likeness import Likeness
+from photosearch.desktop.make import label, spaced
 from photosearch.desktop.panels import KeyList, Message
-from photosearch.desktop.photos import Photos, files
+from photosearch.desktop.photos import Photos
+from photosearch.desktop.pills import Pills
 from photosearch.desktop.preview import Preview
 from photosearch.desktop.source import Daemon
+from photosearch.desktop.suggestions import Suggestions
 from photosearch.desktop.theme import DARK, LIGHT, sheet
 from photosearch.desktop.thumbnails import Thumbnails
-from photosearch.desktop.walk import Act, At, act, walk
+from photosearch.desktop.walk import Act, At, Box, Held, act, onwards, walk
 from photosearch.errors import DaemonUnreachable, PhotosearchError
-from photosearch.protocol import SearchReply, StatusReply
-from photosearch.types import Hit
+from photosearch.protocol import SearchReply, StatusReply, SuggestionMessage
 
-CARD: Final = QSize(892, 604)
+CARD: Final = QSize(892, 636)
 STATUS_MS: Final = 2000  # between looks at what the daemon does, while the bar is seen
 MAX_SHOWN: Final = 1000  # the daemon's limit on one answer
-MAX_QUERY_CHARS: Final = 1000
 
 
 class Bar(Card):
     """One window, made once and shown again and again."""
+
+    deeds: Deeds  # made last, of the others
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__()
@@ -58,22 +62,24 @@ class Bar(Card):
         self._daemon = daemon
         self._question = Question()  # what the photos shown answer
         self._answer: SearchReply | None = None
-        self._like: Hit | None = None
-        self._text_before_like = ""
+        self._likeness = Likeness()
         self._show_all = False
         self._searchable: int | None = None  # photos, when the daemon was last looked at
         self._is_down = False  # the last question found no daemon
         # Searches, pictures and errands do not wait for each other.
         self._searches, self._pictures = Background(1), Background(3)
-        self._errands = Background(1)
+        self._errands, self._asides = Background(1), Background(1)
         self._asking = Asking(daemon.search, self._searches)
         self._asking.answered.connect(self._show_answer)
         self._asking.failed.connect(self._show_failure)
+        self._suggestions = Suggestions(daemon.suggestions, self._asides)
+        self._suggestions.changed.connect(self._show_pills)
         ratio = self.devicePixelRatioF()
         self._thumbnails = Thumbnails(daemon.thumbnail, self._pictures, PICTURE * ratio)
         self.photos = Photos()
         self._thumbnails.arrived.connect(self.photos.repaint)
         self._build()
+        self._lay_out()
         self._status_timer = QTimer(self, interval=STATUS_MS)
         self._status_timer.timeout.connect(self._look_at_status)
         hints = QGuiApplication.styleHints()
@@ -81,51 +87,66 @@ class Bar(Card):
         self.dress()
 
     def _build(self) -> None:
-        self.box = QLineEdit()
-        self.box.setPlaceholderText(words.PLACEHOLDER)
-        self.box.setMaxLength(MAX_QUERY_CHARS)
-        self.box.setAccessibleName(words.BOX)
-        self.box.setMinimumHeight(40)
+        self.box = SearchBox()
         self.box.textEdited.connect(self._typed)
-        self.chip = button("chip")
-        self.chip.clicked.connect(self.stop_liking)
-        self.chip.hide()
+        self.chip = self._likeness.chip
+        self.chip.clicked.connect(self.step_back)
+        self.pills = Pills(after=self.chip)
+        self.pills.chosen.connect(self.search_for)
+        self.pills.forgotten.connect(self._forget_search)
         self.count = label("soft")
         self.grid = Grid(self.photos, self._thumbnails)
-        self.grid.doubleClicked.connect(lambda _: self.open())
+        self.grid.doubleClicked.connect(lambda _: self.deeds.open())
         self.grid.menu_wanted.connect(self._show_menu)
+        self.grid.stack_clicked.connect(self.show_group)
+        self.grid.dragged.connect(lambda: self.deeds.meant())
         self.grid.selectionModel().currentChanged.connect(lambda *_: self._show_foot())
         self.message = Message()
         self.foot = Foot()
         self.foot.further.clicked.connect(self.show_all)
         self.foot.silent.connect(self._show_foot)
-        top = spaced(QHBoxLayout(), 12, margins=(52, 12, 22, 8))
-        for widget, stretch in ((self.box, 1), (self.chip, 0), (self.count, 0)):
-            top.addWidget(widget, stretch)
-        self._body = QStackedLayout()
-        self._body.addWidget(self.grid)
-        self._body.addWidget(self.message)
-        middle = spaced(QVBoxLayout(), 0, margins=(16, 10, 10, 0))
-        middle.addLayout(self._body)
-        layout = spaced(QVBoxLayout(self), 0, margins=(SHADOW, SHADOW, SHADOW, SHADOW))
-        layout.addLayout(top)
-        layout.addLayout(middle, 1)
-        layout.addLayout(self.foot)
         self.preview = Preview(
             self,
             self._daemon.thumbnail,
             self._errands,
             actions=[
                 (words.MORE, self.look_like),
-                (words.OPEN, self.open),
-                (words.REVEAL, self.reveal),
+                (words.OPEN, lambda: self.deeds.open()),
+                (words.REVEAL, lambda: self.deeds.reveal()),
                 (words.CLOSE, self.close_preview),
             ],
+            similar=self.show_group,
+        )
+        self.deeds = Deeds(
+            self._daemon,
+            self._errands,
+            self.foot,
+            photos=(self.grid, self.preview),
+            asked=lambda: self._question.text,
+            away=self.disappear,
         )
         self.key_list = KeyList(self)
-        self.resize(CARD + QSize(2 * SHADOW, 2 * SHADOW))
         for keyed in (self.box, self.grid, self.preview, self.key_list):
             keyed.installEventFilter(self)
+
+    def _lay_out(self) -> None:
+        top = spaced(QHBoxLayout(), 12, margins=(52, 12, 22, 8))
+        top.addWidget(self.box, 1)
+        top.addWidget(self.chip)
+        line = spaced(QHBoxLayout(), 12, margins=(4, 0, 12, 4))
+        line.addWidget(self.pills, 1)
+        line.addWidget(self.count)
+        self._body = QStackedLayout()
+        self._body.addWidget(self.grid)
+        self._body.addWidget(self.message)
+        middle = spaced(QVBoxLayout(), 0, margins=(16, 10, 10, 0))
+        middle.addLayout(line)
+        middle.addLayout(self._body)
+        layout = spaced(QVBoxLayout(self), 0, margins=(SHADOW, SHADOW, SHADOW, SHADOW))
+        layout.addLayout(top)
+        layout.addLayout(middle, 1)
+        layout.addLayout(self.foot)
+        self.resize(CARD + QSize(2 * SHADOW, 2 * SHADOW))
 
     def dress(self) -> None:
         """Light or dark, as the system is now."""
@@ -133,10 +154,10 @@ class Bar(Card):
         ground = QGuiApplication.palette().window().color()
         self.theme = DARK if is_dark(scheme, ground) else LIGHT
         self.grid.tiles.theme = self.preview.theme = self.key_list.theme = self.theme
+        self.pills.theme = self.theme
         self.setStyleSheet(sheet(self.theme))
-        palette = self.box.palette()
-        palette.setColor(palette.ColorRole.PlaceholderText, QColor(self.theme.soft))
-        self.box.setPalette(palette)
+        self._show_pills()
+        self.box.dress(self.theme)
         self.update()
 
     # --- coming and going ---------------------------------------------------------------------
@@ -158,6 +179,7 @@ class Bar(Card):
         self._status_timer.start()
         self._look_at_status()
         self.ask()
+        self._suggestions.ask_again(self.box.text())
 
     def disappear(self) -> None:
         self.close_preview()
@@ -175,7 +197,7 @@ class Bar(Card):
     def close_down(self) -> None:
         """Before the program ends."""
         self.disappear()
-        for background in (self._searches, self._pictures, self._errands):
+        for background in (self._searches, self._pictures, self._errands, self._asides):
             background.close()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -193,14 +215,19 @@ class Bar(Card):
 
     def ask(self) -> None:
         self._asking.ask(self._wanted())
+        self._suggestions.ask(self.box.text())
 
     def _wanted(self, *, count: int = 60) -> Question:
-        like = self._like.photo_id if self._like else None
-        return Question(self.box.text().strip(), like, self._show_all, count)
+        like = self._likeness.hit.photo_id if self._likeness.hit else None
+        is_group = self._likeness.is_group
+        return Question(self.box.query, like, self._show_all, count, is_group)
 
     def _typed(self) -> None:
         self.grid.choose(-1)
-        if self.box.text().strip() != self._question.text or self._asking.is_under_way:
+        self._suggestions.ask(self.box.text())
+        if self.box.query and self._likeness.is_group:
+            self._likeness.forget()  # a burst has no words to be searched by
+        if self.box.query != self._question.text or self._asking.is_under_way:
             self._show_all = False  # "show anyway" was about the words before
             self.ask()
 
@@ -209,27 +236,52 @@ class Bar(Card):
         self.box.setFocus()
         self.ask()
 
+    def search_for(self, text: str) -> None:
+        """A whole search that was suggested."""
+        self.box.setText(text)
+        self._show_all = False
+        self.box.setFocus()
+        self.grid.choose(-1)
+        self.ask()
+
+    def _forget_search(self, text: str) -> None:
+        again = lambda: self._suggestions.ask_again(self.box.text())  # noqa: E731
+        self.deeds.errand(lambda: self._daemon.forget_search(text), again)
+
+    def _ways_on(self) -> list[SuggestionMessage]:
+        """From what is typed; a burst has no words that could go on."""
+        return [] if self._likeness.is_group else self._suggestions.of(self.box.text())
+
+    def _show_pills(self) -> None:
+        self.pills.show_suggestions(self._ways_on(), self.box.text())
+
     def look_like(self) -> None:
         """More like the chosen photo."""
-        hit = self._hit()
+        self._look(is_group=False)
+
+    def show_group(self) -> None:
+        """Only the photos that the chosen one stands for: a burst, near duplicates."""
+        if (hit := self.deeds.hit) is not None and hit.similar:
+            self._look(is_group=True)
+
+    def _look(self, *, is_group: bool) -> None:
+        hit = self.deeds.hit
         if hit is None:
             return
-        if self._like is None:
-            self._text_before_like = self.box.text()
-        self._like, self._show_all = hit, False
+        self.deeds.meant()
+        self._likeness.begin(hit, self.box.text(), is_group=is_group)
+        self._show_all = False
         self.box.clear()
-        self._like_changed(words.like(words.name_of(hit.path)))
+        self._look_anew()
 
-    def stop_liking(self) -> None:
+    def step_back(self) -> None:
         """Without the chip, the words from before it are back."""
-        self._like = None
+        before = self._likeness.end()
         if not self.box.text():
-            self.box.setText(self._text_before_like)
-        self._like_changed("")
+            self.box.setText(before)
+        self._look_anew()
 
-    def _like_changed(self, chip: str) -> None:
-        self.chip.setText(chip)
-        self.chip.setVisible(bool(chip))
+    def _look_anew(self) -> None:
         self.close_preview()
         self.box.setFocus()
         self.ask()
@@ -246,7 +298,7 @@ class Bar(Card):
         if kept is not None:
             self.grid.choose(self.photos.row_of(kept.photo_id))
         if not answer.hits:
-            self._show_nothing(answer)
+            self.message.show_nothing(answer, question, show_all=self.show_all)
         self._body.setCurrentWidget(self.grid if answer.hits else self.message)
         relevant = sum(hit.relevant for hit in answer.hits)
         if not question.is_search:
@@ -255,17 +307,6 @@ class Bar(Card):
             more = answer.more and relevant == len(answer.hits)
             self.count.setText(words.photos(relevant, more=more))
         self._show_foot()
-
-    def _show_nothing(self, answer: SearchReply) -> None:
-        if answer.total_photos == 0 and not self._question.is_search:
-            self.message.show_words(words.EMPTY, words.EMPTY_ADVICE)
-        elif answer.hidden and not self._question.show_all:
-            title = words.no_match(self._question.text)
-            self.message.show_words(
-                title, words.OTHER_WORDS, offer=(words.SHOW_ANYWAY, self.show_all)
-            )
-        else:
-            self.message.show_words(words.no_match(self._question.text), words.OTHER_WORDS)
 
     def _show_failure(self, question: Question, error: PhotosearchError) -> None:
         if not isinstance(error, DaemonUnreachable):
@@ -282,7 +323,7 @@ class Bar(Card):
 
     def start_daemon(self) -> None:
         self.message.show_words(words.STARTING, "")
-        self._errand(self._daemon.start, lambda: self.ask())
+        self.deeds.errand(self._daemon.start, self.ask)
 
     # --- the daemon's doings ------------------------------------------------------------------
 
@@ -303,55 +344,12 @@ class Bar(Card):
 
     # --- the chosen photo ---------------------------------------------------------------------
 
-    def _hit(self) -> Hit | None:
-        return self.preview.hit or self.grid.chosen
-
-    def open(self) -> None:
-        self._launch(self._daemon.open_photo, "Opening {}…")
-
-    def reveal(self) -> None:
-        self._launch(self._daemon.reveal_photo, "Showing {} in its folder…")
-
-    def _launch(self, call: Callable[[int], None], doing: str) -> None:
-        hit = self._hit()
-        if hit is None:
-            return
-        name = words.name_of(hit.path)
-        if hit.offline:
-            self.foot.say(f"{name} is in a folder that is not connected now.", trouble=True)
-            return
-        self.foot.say(doing.format(name))
-        self._errand(lambda: call(hit.photo_id), self.disappear)
-
-    def _errand(self, work: Callable[[], None], then: Callable[[], object]) -> None:
-        """Something the daemon does once; its refusal is said."""
-
-        def done(outcome: Any) -> None:
-            if isinstance(outcome, PhotosearchError):
-                self.foot.say(str(outcome), trouble=True)
-            else:
-                then()
-
-        self._errands.submit(work, done)
-
-    def copy(self) -> None:
-        hits = [self.preview.hit] if self.preview.hit else self.grid.selected
-        data = files(hits)
-        if data.urls():
-            QGuiApplication.clipboard().setMimeData(data)
-            self.foot.say(words.COPIED)
-
-    def copy_path(self) -> None:
-        hit = self._hit()
-        if hit is not None:
-            QGuiApplication.clipboard().setText(words.shown(hit.path))
-            self.foot.say(words.COPIED_PATH)
-
     def show_preview(self) -> None:
         hit = self.grid.chosen
         if hit is not None:
             small = self._thumbnails.find(hit.photo_id)
             self.preview.show_hit(hit, small, self.card().toRect())
+            self.deeds.meant()
 
     def close_preview(self) -> None:
         if self.preview.hit is not None:
@@ -360,10 +358,13 @@ class Bar(Card):
 
     def _show_menu(self, place: QPoint) -> None:
         menu = QMenu(self)
+        hit = self.deeds.hit
+        if hit is not None and hit.similar:
+            menu.addAction(words.show_similar(hit.similar), self.show_group)
         for text, run in (
-            (words.OPEN, self.open),
-            (words.REVEAL, self.reveal),
-            (words.COPY, self.copy),
+            (words.OPEN, self.deeds.open),
+            (words.REVEAL, self.deeds.reveal),
+            (words.COPY, self.deeds.copy),
             (words.MORE, self.look_like),
         ):
             menu.addAction(text, run)
@@ -389,26 +390,23 @@ class Bar(Card):
 
     def _key(self, watched: QObject, event: QKeyEvent) -> bool:
         at = At.PREVIEW if self.preview.hit else At.GRID if watched is self.grid else At.BOX
-        modifiers = event.modifiers()
-        command = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.MetaModifier
-        if modifiers & Qt.KeyboardModifier.AltModifier:
-            return False
-        control = bool(modifiers & command)
+        modifiers, modifier = event.modifiers(), Qt.KeyboardModifier
+        control = bool(modifiers & (modifier.ControlModifier | modifier.MetaModifier))
+        alt = bool(modifiers & modifier.AltModifier)
+        held = Held(control, bool(modifiers & modifier.ShiftModifier), alt)
         key = name_of(event, control=control)
-        wanted = act(
-            key,
-            at=at,
-            control=control,
-            shift=bool(modifiers & Qt.KeyboardModifier.ShiftModifier),
-            has_text=bool(self.box.text()),
-            has_like=self._like is not None,
-        )
+        wanted = act(key, at=at, held=held, box=self._box_now())
         if wanted is None:
-            return at is At.GRID and not control and self._type_in_box(event)
+            return at is At.GRID and not control and not alt and self._type_in_box(event)
         if event.isAutoRepeat() and wanted is not Act.MOVE:
             return True
         self._do(wanted, key)
         return True
+
+    def _box_now(self) -> Box:
+        text = self.box.text()
+        keys = onwards(text) if self.box.is_at_end and self._ways_on() else ()
+        return Box(bool(text), self._likeness.hit is not None, keys)
 
     def _type_in_box(self, event: QKeyEvent) -> bool:
         """Letters pressed in the grid are meant for the box."""
@@ -424,17 +422,20 @@ class Bar(Card):
         run: dict[Act, Callable[[], object]] = {
             Act.FOCUS_BOX: self._focus_box,
             Act.ENTER_GRID: self._enter_grid,
+            Act.MEAN: self._mean,
+            Act.TAKE: lambda: self.search_for(self._ways_on()[0].text),
             Act.MOVE: lambda: self._move(key),
             Act.PREVIEW: self.show_preview,
             Act.CLOSE_PREVIEW: self.close_preview,
-            Act.OPEN: self.open,
-            Act.REVEAL: self.reveal,
-            Act.COPY: self.copy,
-            Act.COPY_PATH: self.copy_path,
+            Act.OPEN: self.deeds.open,
+            Act.REVEAL: self.deeds.reveal,
+            Act.COPY: self.deeds.copy,
+            Act.COPY_PATH: self.deeds.copy_path,
             Act.LIKE: self.look_like,
+            Act.GROUP: self.show_group,
             Act.LEAVE_GRID: self._leave_grid,
             Act.CLEAR: self._clear,
-            Act.STOP_LIKING: self.stop_liking,
+            Act.STEP_BACK: self.step_back,
             Act.HIDE: self.disappear,
             Act.SHOW_KEYS: lambda: self.key_list.show_over(self.card().toRect()),
             Act.NOTHING: lambda: None,
@@ -446,6 +447,10 @@ class Bar(Card):
         self.grid.choose(-1)
         self.box.setFocus()
         self.box.selectAll()
+
+    def _mean(self) -> None:
+        self.deeds.meant()
+        self._enter_grid()
 
     def _enter_grid(self) -> None:
         if self.photos.hits:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout
 
 from photosearch.desktop import words
-from photosearch.desktop.make import button, label, spaced
+from photosearch.desktop.make import Line, button, label, spaced
 from photosearch.types import Hit
 
 SAY_MS: Final = 2500
+NAME_PX: Final = 300
+SAID_PX: Final = 450
 
 
 class Foot(QHBoxLayout):
@@ -22,12 +24,11 @@ class Foot(QHBoxLayout):
     def __init__(self) -> None:
         super().__init__()
         spaced(self, 10, margins=(24, 9, 22, 12))
-        self.name, self.facts = label("name"), label("facts")
+        self.name, self.facts = label("name"), Line("facts")
         self.further = button("link", words.SHOW_LESS_LIKELY)
         self.hint = label("soft", words.HINT)
-        for widget in (self.name, self.facts):
-            self.addWidget(widget)
-        self.addStretch(1)
+        self.addWidget(self.name)
+        self.addWidget(self.facts, 1)
         for link in (self.further, self.hint):
             self.addWidget(link)
         self._timer = QTimer(self, singleShot=True, interval=SAY_MS)
@@ -35,19 +36,22 @@ class Foot(QHBoxLayout):
 
     def say(self, text: str, *, trouble: bool = False) -> None:
         """A word in passing, where the photo's name stands."""
-        self._name("trouble" if trouble else "name", text)
-        self.facts.setText("")
+        self._name("trouble" if trouble else "name", text, SAID_PX)
+        self.facts.show_text("")
         self.further.hide()
         self._timer.start(SAY_MS * (3 if trouble else 1))
 
     def show_hit(self, hit: Hit | None, *, offers: bool) -> None:
         """`offers`: whether there are less likely photos to be shown."""
         self._timer.stop()
-        self._name("name", words.name_of(hit.path) if hit else "")
-        self.facts.setText(words.facts(hit) if hit else "")
+        self._name("name", words.name_of(hit.path) if hit else "", NAME_PX)
+        self.facts.show_text(words.facts(hit) if hit else "")
         self.further.setVisible(offers and hit is None)
 
-    def _name(self, role: str, text: str) -> None:
+    def _name(self, role: str, text: str, most_px: int) -> None:
+        """A long one is cut in the middle: the window must not grow with it."""
         self.name.setObjectName(role)
+        self.name.setToolTip(text)
         self.name.setStyleSheet("")  # the style follows the object's name only when told
-        self.name.setText(text)
+        middle = Qt.TextElideMode.ElideMiddle
+        self.name.setText(self.name.fontMetrics().elidedText(text, middle, most_px))

@@ -10,8 +10,10 @@ from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPainterPath, QPaintEve
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from photosearch.desktop import words
+from photosearch.desktop.asking import Question
 from photosearch.desktop.make import button, label, spaced
 from photosearch.desktop.theme import Theme
+from photosearch.protocol import SearchReply
 
 
 class Message(QWidget):
@@ -46,6 +48,17 @@ class Message(QWidget):
         if offer is not None:
             text, self._run = offer
             self.button.setText(text)
+
+    def show_nothing(
+        self, answer: SearchReply, question: Question, *, show_all: Callable[[], object]
+    ) -> None:
+        """Why an answer has no photos."""
+        if answer.total_photos == 0 and not question.is_search:
+            self.show_words(words.EMPTY, words.EMPTY_ADVICE)
+            return
+        can_show = answer.hidden and not question.show_all
+        offer = (words.SHOW_ANYWAY, show_all) if can_show else None
+        self.show_words(words.no_match(question.text), words.OTHER_WORDS, offer=offer)
 
 
 class KeyList(QWidget):

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from PySide6.QtCore import QRect, QRectF, QSize, Qt, QTimer
 from PySide6.QtGui import QColor, QImage, QPainter, QPainterPath, QPaintEvent, QPixmap
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from photosearch.desktop import words
 from photosearch.desktop.background import Background
-from photosearch.desktop.make import button, label, spaced
+from photosearch.desktop.make import Line, button, spaced
 from photosearch.desktop.theme import Theme
 from photosearch.desktop.thumbnails import Fetch
 from photosearch.errors import PhotosearchError
@@ -27,8 +27,15 @@ class Preview(QWidget):
     """Covers its parent while a photo is shown. It takes the keys: what it is, they mean."""
 
     def __init__(
-        self, parent: QWidget, fetch: Fetch, background: Background, *, actions: list[Action]
+        self,
+        parent: QWidget,
+        fetch: Fetch,
+        background: Background,
+        *,
+        actions: list[Action],
+        similar: Callable[[], object],
     ) -> None:
+        """`similar()` shows the photos that this one stands for."""
         super().__init__(parent)
         self._fetch = fetch
         self._background = background
@@ -37,22 +44,25 @@ class Preview(QWidget):
         self.hit: Hit | None = None
         self._later = QTimer(self, singleShot=True, interval=LARGE_AFTER_MS)
         self._later.timeout.connect(self._load)
-        self._name, self._facts = label("name"), label("facts")
+        self._name, self._facts = Line("name"), Line("facts")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._top = spaced(QHBoxLayout(), 8)
         about = spaced(QVBoxLayout(), 1)
         about.addWidget(self._name)
         about.addWidget(self._facts)
         self._top.addLayout(about, 1)
-        for text, run in actions:
-            shown = button("tool", text)
-            shown.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys here
-            shown.clicked.connect(lambda _=False, run=run: run())
-            self._top.addWidget(shown)
+        self._similar, *_ = [self._tool(*each) for each in (("", similar), *actions)]
         layout = spaced(QVBoxLayout(self), 0, margins=(MARGIN, MARGIN, MARGIN, MARGIN))
         layout.addLayout(self._top)
         layout.addStretch(1)
         self.hide()
+
+    def _tool(self, text: str, run: Callable[[], object]) -> QPushButton:
+        made = button("tool", text)
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys here
+        made.clicked.connect(lambda: run())
+        self._top.addWidget(made)
+        return made
 
     def show_hit(self, hit: Hit, small: QPixmap | None, place: QRect) -> None:
         """The thumbnail at once, enlarged; the sharp picture when it is there."""
@@ -60,8 +70,10 @@ class Preview(QWidget):
             self._picture = small
             self._later.start()
         self.hit = hit
-        self._name.setText(words.name_of(hit.path))
-        self._facts.setText(words.facts(hit))
+        self._name.show_text(words.name_of(hit.path))
+        self._facts.show_text(words.facts(hit))
+        self._similar.setText(words.show_similar(hit.similar))
+        self._similar.setVisible(hit.similar > 0)
         self.setAccessibleName(words.alt(hit))
         self.setAccessibleDescription(words.facts(hit))
         self.setGeometry(place)

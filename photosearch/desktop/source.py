@@ -11,7 +11,8 @@ from photosearch.client import Client, find_daemon
 from photosearch.desktop.asking import Question
 from photosearch.errors import DaemonUnreachable, PhotosearchError
 from photosearch.home import Home, make_home
-from photosearch.protocol import SearchReply, StatusReply
+from photosearch.protocol import PhotoReply, SearchReply, StatusReply, SuggestionMessage
+from photosearch.types import Hit
 
 START_SECONDS: Final = 60.0
 T = TypeVar("T")
@@ -21,6 +22,9 @@ class Daemon(Protocol):
     """What the bar asks for; Source asks the running daemon. Each may raise PhotosearchError."""
 
     def search(self, question: Question) -> SearchReply: ...
+    def suggestions(self, typed: str, count: int) -> list[SuggestionMessage]: ...
+    def remember(self, text: str) -> None: ...
+    def forget_search(self, text: str) -> None: ...
     def thumbnail(self, photo_id: int, size_px: int) -> bytes: ...
     def open_photo(self, photo_id: int) -> None: ...
     def reveal_photo(self, photo_id: int) -> None: ...
@@ -36,11 +40,23 @@ class Source:
         self._client: Client | None = None
 
     def search(self, question: Question) -> SearchReply:
+        like = question.like
+        if question.is_group and like is not None:
+            return grouped(self._ask(lambda client: client.group(like)))
         return self._ask(
             lambda client: client.search(
-                question.text, k=question.count, show_all=question.show_all, like=question.like
+                question.text, k=question.count, show_all=question.show_all, like=like
             )
         )
+
+    def suggestions(self, typed: str, count: int) -> list[SuggestionMessage]:
+        return self._ask(lambda client: client.suggestions(typed, count))
+
+    def remember(self, text: str) -> None:
+        self._ask(lambda client: client.remember(text))
+
+    def forget_search(self, text: str) -> None:
+        self._ask(lambda client: client.forget_search(text))
 
     def thumbnail(self, photo_id: int, size_px: int) -> bytes:
         return self._ask(lambda client: client.thumbnail(photo_id, size_px))
@@ -97,3 +113,33 @@ class Source:
             raise DaemonUnreachable(f"no daemon is running for {self._place.directory}.")
         self._client = found
         return call(found)
+
+
+def grouped(photos: list[PhotoReply]) -> SearchReply:
+    """A burst, or near duplicates, in the shape of an answer."""
+    hits = [
+        Hit(
+            rank=rank,
+            score=0.0,
+            path=photo.path,
+            photo_id=photo.photo_id,
+            taken=photo.taken,
+            why=(),
+            relevant=True,
+            offline=photo.offline,
+            width_px=photo.width_px,
+            height_px=photo.height_px,
+        )
+        for rank, photo in enumerate(photos, start=1)
+    ]
+    return SearchReply(
+        query="",
+        hits=hits,
+        more=False,
+        hidden=0,
+        cutoff=None,
+        total_photos=len(hits),
+        milliseconds=0.0,
+        chips=[],
+        notes=[],
+    )

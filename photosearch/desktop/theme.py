@@ -44,7 +44,8 @@ DARK: Final = Theme(
     trouble="#ffb86b",
 )
 
-# Qt's style sheets know no #rgba: what is half seen through is drawn, not styled.
+# Qt's style sheets know no #rgba: what is half seen through is drawn, not styled. Corners rounder
+# than half the height are drawn square.
 SHEET: Final = """
 * {{ color: {ink}; background: transparent; }}
 QLineEdit {{ border: 0; font-size: 23px; padding: 0; selection-background-color: {accent};
@@ -60,8 +61,12 @@ QPushButton {{ border: 1px solid {line}; border-radius: 9px; padding: 7px 14px; 
 QPushButton:hover, QPushButton:focus {{ border-color: {accent}; }}
 QPushButton#primary {{ background: {accent}; color: {on_accent}; border-color: {accent}; }}
 QPushButton#primary:focus {{ border: 2px solid {ink}; }}
-QPushButton#chip {{ border-radius: 13px; padding: 3px 11px; font-size: 12px; color: {ink};
-    background: {cell}; border-color: {cell}; }}
+QPushButton#chip {{ border-radius: 12px; padding: 4px 11px; min-height: 15px; font-size: 12px;
+    color: {ink}; background: {cell}; border-color: {cell}; }}
+QPushButton#pill {{ border-radius: 12px; padding: 4px 10px; min-height: 15px; font-size: 12px; }}
+QPushButton#cross {{ border: 0; border-radius: 9px; padding: 1px 5px; min-height: 17px;
+    font-size: 13px; color: {soft}; }}
+QPushButton#cross:hover, QPushButton#cross:focus {{ background: {cell}; color: {ink}; }}
 QPushButton#link {{ border: 0; padding: 2px 4px; font-size: 12px; color: {accent}; }}
 QPushButton#link:focus {{ text-decoration: underline; }}
 QScrollBar:vertical {{ width: 9px; margin: 2px 1px; }}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
@@ -21,6 +23,7 @@ class Act(Enum):
 
     FOCUS_BOX = auto()  # with its text selected
     ENTER_GRID = auto()
+    MEAN = auto()  # the search is one; and into the grid
     MOVE = auto()  # by the key itself
     PREVIEW = auto()
     CLOSE_PREVIEW = auto()
@@ -29,44 +32,84 @@ class Act(Enum):
     COPY = auto()
     COPY_PATH = auto()
     LIKE = auto()
+    GROUP = auto()  # the similar photos it stands for
+    TAKE = auto()  # the first suggestion
     LEAVE_GRID = auto()
     CLEAR = auto()
-    STOP_LIKING = auto()
+    STEP_BACK = auto()  # from the photos that the chip in the box tells of
     HIDE = auto()
     SHOW_KEYS = auto()
     NOTHING = auto()  # ours, and without effect
 
 
-def act(
-    key: str, *, at: At, control: bool, shift: bool, has_text: bool, has_like: bool
-) -> Act | None:
+@dataclass(frozen=True)
+class Held:
+    """The keys held down beside another."""
+
+    control: bool = False  # or the Mac's command
+    shift: bool = False
+    alt: bool = False
+
+
+@dataclass(frozen=True)
+class Box:
+    """What the box holds, as far as keys depend on it."""
+
+    has_text: bool
+    has_chip: bool  # more like a photo, or a burst opened up
+    onwards: tuple[str, ...] = ()  # keys that take the first suggestion now
+
+
+def onwards(text: str) -> tuple[str, ...]:
+    """Keys that lead nowhere else at the end of what is typed."""
+    strong = (unicodedata.bidirectional(char) for char in text)
+    first = next((kind for kind in strong if kind in ("L", "R", "AL")), "L")
+    return ("End", "Right") if first == "L" else ("End",)
+
+
+def act(key: str, *, at: At, held: Held, box: Box) -> Act | None:
     """What a key asks for; None: it is typed, or the system's.
 
     `key` is Left, Right, Up, Down, Home, End, Enter, Escape, Backspace or what it types.
     """
-    if control:
-        if at is At.BOX:
-            return Act.ENTER_GRID if key == "Enter" else None
-        return {"Enter": Act.REVEAL, "c": Act.COPY_PATH if shift else Act.COPY}.get(key)
     if at is At.BOX:
-        return _in_box(key, has_text=has_text, has_like=has_like)
+        return _in_box(key, held, box)
+    if key == "Enter":
+        return _used(held)
+    if held.alt:
+        return None
+    if held.control:
+        return (Act.COPY_PATH if held.shift else Act.COPY) if key == "c" else None
     if key in ARROWS or key in ("Home", "End"):
         return Act.MOVE
-    common = {"Enter": Act.LIKE if shift else Act.OPEN, "/": Act.FOCUS_BOX, "?": Act.SHOW_KEYS}
+    common = {"/": Act.FOCUS_BOX, "?": Act.SHOW_KEYS}
     if at is At.PREVIEW:
         return {**common, " ": Act.CLOSE_PREVIEW, "Escape": Act.CLOSE_PREVIEW}.get(key)
     return {**common, " ": Act.PREVIEW, "Escape": Act.LEAVE_GRID}.get(key)
 
 
-def _in_box(key: str, *, has_text: bool, has_like: bool) -> Act | None:
-    if key in ("Down", "Enter"):
+def _used(held: Held) -> Act:
+    """Enter, on a photo."""
+    if held.control:
+        return Act.REVEAL
+    return Act.LIKE if held.shift else Act.GROUP if held.alt else Act.OPEN
+
+
+def _in_box(key: str, held: Held, box: Box) -> Act | None:
+    if key == "Enter":
+        return Act.MEAN
+    if held.control or held.alt:
+        return None
+    if key == "Down":
         return Act.ENTER_GRID
     if key == "Escape":
-        return Act.CLEAR if has_text else Act.STOP_LIKING if has_like else Act.HIDE
-    if has_text:
+        return Act.CLEAR if box.has_text else Act.STEP_BACK if box.has_chip else Act.HIDE
+    if key in box.onwards and not held.shift:
+        return Act.TAKE
+    if box.has_text:
         return None
-    if key == "Backspace" and has_like:
-        return Act.STOP_LIKING
+    if key == "Backspace" and box.has_chip:
+        return Act.STEP_BACK
     return {"?": Act.SHOW_KEYS, "/": Act.NOTHING}.get(key)
 
 

@@ -32,6 +32,7 @@ OPEN: Final = "Open"
 REVEAL: Final = "Show in folder"
 COPY: Final = "Copy"
 MORE: Final = "More like this"
+SUGGESTIONS: Final = "Suggestions"
 CLOSE: Final = "Close"
 TRAY_SHOW: Final = "Search…"
 TRAY_PAGE: Final = "Open in the browser"
@@ -46,12 +47,14 @@ KEYS: Final = (
     ("↓", "From the box into the photos"),
     ("← → ↑ ↓", "Move between photos"),
     ("Home End", "First and last photo"),
+    ("End", "At the end of the words: take the first suggestion"),
     ("Space", "Preview, and close it"),
     ("Enter", "Open the photo"),
     ("Ctrl Enter", "Show the photo in its folder"),
     ("Ctrl C", "Copy the photo's file"),
     ("Ctrl Shift C", "Copy its path"),
     ("Shift Enter", "More like this photo"),
+    ("Alt Enter", "The similar photos it stands for"),
     ("Esc", "Back: preview, photos, text, away"),
     ("?", "This list"),
 )
@@ -71,6 +74,42 @@ def no_match(query: str) -> str:
 
 def like(name: str) -> str:
     return f"like: {name}   ×"
+
+
+def leave_like(name: str) -> str:
+    return f"Stop looking for photos like {name}"
+
+
+def similar_to(name: str) -> str:
+    return f"with {name}   ×"
+
+
+def leave_similar(name: str) -> str:
+    return f"Back from the photos similar to {name}"
+
+
+def show_similar(count: int) -> str:
+    return f"Show {count:,} similar {'photo' if count == 1 else 'photos'}"
+
+
+def similar_short(count: int) -> str:
+    return f"+{count:,}"
+
+
+def forget(query: str) -> str:
+    return f"Forget the search {query}"
+
+
+def opening(name: str) -> str:
+    return f"Opening {name}…"
+
+
+def revealing(name: str) -> str:
+    return f"Showing {name} in its folder…"
+
+
+def not_connected(name: str) -> str:
+    return f"{name} is in a folder that is not connected now."
 
 
 def shown(path: str) -> str:
@@ -93,7 +132,8 @@ def day(taken: str | None) -> str:
 
 def alt(hit: Hit) -> str:
     """What a screen reader says of a photo."""
-    parts = (name_of(hit.path), day(hit.taken), OFFLINE if hit.offline else "")
+    similar = f"and {hit.similar:,} similar" if hit.similar else ""
+    parts = (name_of(hit.path), day(hit.taken), OFFLINE if hit.offline else "", similar)
     return ", ".join(filter(None, parts))
 
 

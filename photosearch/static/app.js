@@ -120,7 +120,7 @@ function typed() {
   byId("clear").hidden = box.value === "";
   if (box.value.trim() === results.query.text && results.answers(typedQuery())) return; // a space
   state.all = false; // "show anyway" was about the words before
-  if (likeness.isGroup) likeness.end();
+  if (likeness.isGroup) likeness.forget();
   ask({ soon: true });
 }
 
@@ -171,11 +171,14 @@ function remember() {
 
 // --- the line over the photos -------------------------------------------------------------------
 
+/** From what is typed; a burst has no words that could go on. */
+const waysOn = () =>
+  suggestions.typed === box.value && !likeness.isGroup ? suggestions.found : [];
+
 function showPills() {
   const { query, answer } = results;
-  const isTyped = suggestions.typed === box.value;
-  const found = isTyped ? suggestions.found : [];
-  if (!isSearching(query)) return pills.showExamples(query.group ? [] : found, state.examples);
+  const found = waysOn();
+  if (!isSearching(query)) return pills.showExamples(found, state.examples);
   const parts = partsOf(answer.chips).map((chip) => ({ ...chip, query: query.text }));
   pills.showSearch(parts, found, box.value);
 }
@@ -262,8 +265,8 @@ function lookLike(hit, { isGroup = false } = {}) {
 
 /** Without the chip, the words from before it are back. */
 function stopLooking() {
-  likeness.end();
-  box.value ||= likeness.words;
+  const before = likeness.end();
+  box.value ||= before;
   box.focus();
   ask();
 }
@@ -410,7 +413,7 @@ function listen() {
     copy: () => deeds.copy(grid.activeHit),
     copyPath: () => deeds.copyPath(grid.activeHit),
     meant: remember,
-    suggestion: () => (suggestions.typed === box.value ? suggestions.found[0]?.text : undefined),
+    suggestion: () => waysOn()[0]?.text,
     take: searchFor,
     clear: clearBox,
     stopLooking,

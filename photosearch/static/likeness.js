@@ -1,4 +1,4 @@
-// "More like this": the photo whose look-alikes are wanted, and its chip in the box.
+// "More like this", and a burst opened up: the photo that is meant, and its chip in the box.
 
 import { thumbnail } from "./api.js";
 import { button, icon, make } from "./dom.js";
@@ -8,9 +8,7 @@ import { text } from "./strings.js";
 export class Likeness {
   #chips;
   #stop;
-  hit = null; // the photo; null: none
-  isGroup = false; // of its look-alikes, only those it stands for
-  words = ""; // what was in the box before
+  #steps = []; // away from the search: [{hit, isGroup, words}], words: in the box before
 
   /** `stop()` is run by the chip's cross. */
   constructor(chips, { stop }) {
@@ -18,16 +16,34 @@ export class Likeness {
     this.#stop = stop;
   }
 
+  /** The photo; null: none. */
+  get hit() {
+    return this.#steps.at(-1)?.hit ?? null;
+  }
+
+  /** Of its look-alikes, only those it stands for? */
+  get isGroup() {
+    return this.#steps.at(-1)?.isGroup ?? false;
+  }
+
+  /** Another photo's look-alikes take the place of the first's: one step back is enough. */
   begin(hit, { isGroup, words }) {
-    if (!this.hit) this.words = words;
-    this.hit = hit;
-    this.isGroup = isGroup;
+    const last = this.#steps.at(-1);
+    const before = last?.isGroup === isGroup ? this.#steps.pop().words : words;
+    this.#steps.push({ hit, isGroup, words: before });
     this.#show();
   }
 
+  /** One step back; the words from before it. */
   end() {
-    this.hit = null;
-    this.isGroup = false;
+    const { words } = this.#steps.pop();
+    this.#show();
+    return words;
+  }
+
+  /** Back at once, whatever was before. */
+  forget() {
+    this.#steps = [];
     this.#show();
   }
 

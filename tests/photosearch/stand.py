@@ -17,6 +17,7 @@ from photosearch import protocol
 from photosearch.desktop import words
 from photosearch.desktop.asking import Question
 from photosearch.desktop.bar import Bar
+from photosearch.desktop.source import grouped
 from photosearch.errors import PhotosearchError
 from photosearch.types import Hit
 
@@ -33,6 +34,12 @@ def hit(number: int, name: str, **changes: Any) -> Hit:
         "width_px": 400, "height_px": 300, "colour": "#204060",
     }  # fmt: skip
     return Hit(**{**values, **changes})
+
+
+def photo(of: Hit) -> protocol.PhotoReply:
+    return protocol.PhotoReply(
+        of.photo_id, of.path, of.taken, of.width_px, of.height_px, "JPEG", of.offline
+    )
 
 
 def webp(colour: str) -> bytes:
@@ -54,12 +61,19 @@ class Stand:
         self.hidden = 0
         self.total = 24
         self.started = 0
+        self.suggested: dict[str, list[protocol.SuggestionMessage]] = {}  # for what is typed
+        self.typed: list[str] = []  # what suggestions were asked for
+        self.remembered: list[str] = []
+        self.forgotten: list[str] = []
 
     def search(self, question: Question) -> protocol.SearchReply:
         self.asked.append(question)
         assert self.gate.wait(30)
         if self.fails is not None:
             raise self.fails
+        if question.is_group:
+            members = [each for each in self.hits if each.photo_id in range(2, 5)]
+            return grouped([photo(each) for each in members])
         found = [each for each in self.hits if question.text.split(" ")[0] in each.path]
         if question.show_all:
             found = [*found, hit(99, "unlikely.jpg", relevant=False)]
@@ -67,6 +81,19 @@ class Stand:
             query=question.text, hits=found, more=False, hidden=self.hidden, cutoff=0.1,
             total_photos=self.total, milliseconds=1.0, chips=[], notes=[],
         )  # fmt: skip
+
+    def suggestions(self, typed: str, count: int) -> list[protocol.SuggestionMessage]:
+        self.typed.append(typed)
+        assert self.gate.wait(30)
+        return self.suggested.get(typed, [])[:count]
+
+    def remember(self, text: str) -> None:
+        self.remembered.append(text)
+
+    def forget_search(self, text: str) -> None:
+        self.forgotten.append(text)
+        for typed, found in self.suggested.items():
+            self.suggested[typed] = [each for each in found if each.text != text]
 
     def thumbnail(self, photo_id: int, size_px: int) -> bytes:
         return webp("#ff0000" if photo_id % 2 else "#00ff00")

@@ -74,13 +74,28 @@ def test_thumbnails_fill_their_tile(shape: tuple[int, int]) -> None:
     assert cut(QImage(), QSize(162, 122)).isNull()
 
 
+def test_long_names_do_not_widen_the_window(bar: Bar, qtbot: QtBot) -> None:
+    before = bar.size()
+    bar.photos.show([hit(1, f"{'long ' * 60}.jpg", why=("shows it " * 40,), similar=2)])
+    bar.grid.choose(0)
+    assert bar.foot.name.text().startswith("long") and "…" in bar.foot.name.text()
+    bar.show_preview()
+    qtbot.wait(20)
+    assert bar.preview._facts.text().endswith("…")
+    bar.show_group()
+    bar.foot.say("A long word in passing. " * 20, trouble=True)
+    qtbot.wait(20)
+    assert bar.chip.isVisible() and "…" in bar.chip.text()
+    assert bar.size() == before
+
+
 def test_light_and_dark_follow_the_system(bar: Bar, monkeypatch: pytest.MonkeyPatch) -> None:
     for dark, theme in ((True, DARK), (False, LIGHT)):
         monkeypatch.setattr(bar_module, "is_dark", lambda scheme, ground, dark=dark: dark)
         QGuiApplication.styleHints().colorSchemeChanged.emit(Qt.ColorScheme.Unknown)
         assert bar.theme is theme
         shown = bar.grab().toImage()
-        inside = bar.card().center().toPoint() + QPoint(0, 286)  # the foot, between words
+        inside = bar.card().center().toPoint() + QPoint(0, 302)  # the foot, between words
         assert shown.pixelColor(inside * shown.devicePixelRatio()).name() == theme.surface
 
 

@@ -163,6 +163,17 @@ def test_the_bar_from_hot_key_to_drop(
     screen.key("ctrl+alt+space")
     within(SECONDS, lambda: colours() == (False, True, True))
 
+    # A search that was meant is offered again, and End takes it.
+    screen.key("Return", "Escape", "Escape")
+    within(SECONDS, lambda: colours() == (True, True, True))
+    screen.type("gre")
+
+    def taken() -> bool:
+        screen.key("End")  # until it is offered
+        return colours() == (False, True, True)
+
+    within(SECONDS, taken)
+
     # A second start shows the first, and ends; `open` does the same.
     screen.key("Escape", "Escape")
     within(SECONDS, lambda: colours() == (False, False, False))

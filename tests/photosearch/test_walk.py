@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photosearch.desktop.walk import ARROWS, Act, At, act, walk
+from photosearch.desktop.walk import ARROWS, Act, At, Box, Held, act, onwards, walk
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,21 @@ def test_no_arrow_leads_out_but_up(data: st.DataObject, columns: int, total: int
     ("key", "at", "state", "expected"),
     [
         ("Down", At.BOX, "", Act.ENTER_GRID),
-        ("Enter", At.BOX, "", Act.ENTER_GRID),
-        ("Enter", At.BOX, "control", Act.ENTER_GRID),
+        ("Enter", At.BOX, "", Act.MEAN),
+        ("Enter", At.BOX, "control", Act.MEAN),
+        ("Enter", At.BOX, "alt", Act.MEAN),
+        ("Down", At.BOX, "alt", None),
+        ("End", At.BOX, "text onwards", Act.TAKE),
+        ("Right", At.BOX, "onwards", Act.TAKE),  # past searches, for an empty box
+        ("End", At.BOX, "text onwards shift", None),  # selects, as everywhere
+        ("Right", At.BOX, "text onwards control", None),
+        ("End", At.BOX, "text", None),
+        ("End", At.GRID, "text onwards", Act.MOVE),
         ("Escape", At.BOX, "text", Act.CLEAR),
         ("Escape", At.BOX, "text like", Act.CLEAR),
-        ("Escape", At.BOX, "like", Act.STOP_LIKING),
+        ("Escape", At.BOX, "like", Act.STEP_BACK),
         ("Escape", At.BOX, "", Act.HIDE),
-        ("Backspace", At.BOX, "like", Act.STOP_LIKING),
+        ("Backspace", At.BOX, "like", Act.STEP_BACK),
         ("Backspace", At.BOX, "text like", None),
         ("?", At.BOX, "", Act.SHOW_KEYS),
         ("?", At.BOX, "text", None),
@@ -63,7 +71,11 @@ def test_no_arrow_leads_out_but_up(data: st.DataObject, columns: int, total: int
         ("c", At.GRID, "control", Act.COPY),
         ("c", At.PREVIEW, "control shift", Act.COPY_PATH),
         ("Enter", At.GRID, "shift", Act.LIKE),
-        ("Enter", At.BOX, "shift", Act.ENTER_GRID),
+        ("Enter", At.BOX, "shift", Act.MEAN),
+        ("Enter", At.GRID, "alt", Act.GROUP),
+        ("Enter", At.PREVIEW, "alt", Act.GROUP),
+        ("d", At.GRID, "alt", None),
+        ("Left", At.GRID, "alt", None),
         ("c", At.GRID, "", None),
         ("Escape", At.GRID, "text", Act.LEAVE_GRID),
         ("Left", At.GRID, "", Act.MOVE),
@@ -75,14 +87,12 @@ def test_no_arrow_leads_out_but_up(data: st.DataObject, columns: int, total: int
     ],
 )
 def test_act(key: str, at: At, state: str, expected: Act | None) -> None:
-    assert (
-        act(
-            key,
-            at=at,
-            control="control" in state,
-            shift="shift" in state,
-            has_text="text" in state,
-            has_like="like" in state,
-        )
-        is expected
-    )
+    held = Held(control="control" in state, shift="shift" in state, alt="alt" in state)
+    keys = ("End", "Right") if "onwards" in state else ()
+    box = Box(has_text="text" in state, has_chip="like" in state, onwards=keys)
+    assert act(key, at=at, held=held, box=box) is expected
+
+
+def test_in_words_written_from_the_right_the_right_arrow_leads_back() -> None:
+    assert onwards("dog 2019") == onwards("") == onwards("2019") == ("End", "Right")
+    assert onwards("כלב") == onwards("2019 قطة") == ("End",)

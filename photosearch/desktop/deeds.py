@@ -1,0 +1,100 @@
+"""What can be done with the chosen photo: open, show in its folder, copy. As deeds.js."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtGui import QGuiApplication
+
+from photosearch.desktop import words
+from photosearch.desktop.background import Background
+from photosearch.desktop.foot import Foot
+from photosearch.desktop.grid import Grid
+from photosearch.desktop.photos import files
+from photosearch.desktop.preview import Preview
+from photosearch.desktop.source import Daemon
+from photosearch.errors import PhotosearchError
+from photosearch.types import Hit
+
+
+class Deeds:
+    """Whoever does something with a photo has found it: what found it was a search."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        background: Background,
+        foot: Foot,
+        *,
+        photos: tuple[Grid, Preview],
+        asked: Callable[[], str],
+        away: Callable[[], object],
+    ) -> None:
+        """`asked()`: the words that found what is shown; `away()` hides the bar."""
+        self._daemon = daemon
+        self._background = background
+        self._foot = foot
+        self._grid, self._preview = photos
+        self._asked = asked
+        self._away = away
+        self._remembered = ""  # the search that was last told to be one
+
+    @property
+    def hit(self) -> Hit | None:
+        """The photo that is meant."""
+        return self._preview.hit or self._grid.chosen
+
+    def meant(self) -> None:
+        """A photo was looked at or used: its search is to be offered again. The daemon keeps
+        none where the setting says so."""
+        text = self._asked()
+        if not text or text == self._remembered:
+            return
+        self._remembered = text
+        # A nicety: no word of it where it fails.
+        self._background.submit(lambda: self._daemon.remember(text), lambda outcome: None)
+
+    def open(self) -> None:
+        self._launch(self._daemon.open_photo, words.opening)
+
+    def reveal(self) -> None:
+        self._launch(self._daemon.reveal_photo, words.revealing)
+
+    def _launch(self, call: Callable[[int], None], doing: Callable[[str], str]) -> None:
+        hit = self.hit
+        if hit is None:
+            return
+        name = words.name_of(hit.path)
+        if hit.offline:
+            self._foot.say(words.not_connected(name), trouble=True)
+            return
+        self._foot.say(doing(name))
+        self.meant()
+        self.errand(lambda: call(hit.photo_id), self._away)
+
+    def errand(self, work: Callable[[], None], then: Callable[[], object]) -> None:
+        """Something the daemon does once; its refusal is said."""
+
+        def done(outcome: Any) -> None:
+            if isinstance(outcome, PhotosearchError):
+                self._foot.say(str(outcome), trouble=True)
+            else:
+                then()
+
+        self._background.submit(work, done)
+
+    def copy(self) -> None:
+        hits = [self._preview.hit] if self._preview.hit else self._grid.selected
+        data = files(hits)
+        if data.urls():
+            QGuiApplication.clipboard().setMimeData(data)
+            self._foot.say(words.COPIED)
+            self.meant()
+
+    def copy_path(self) -> None:
+        hit = self.hit
+        if hit is not None:
+            QGuiApplication.clipboard().setText(words.shown(hit.path))
+            self._foot.say(words.COPIED_PATH)
+            self.meant()
