@@ -59,7 +59,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/neighbours.py", "or self._strays > most", "", CELLS),
     ("index/signs.py", "found *= sizes", "pass", CELLS),
     ("index/signs.py", "found += np.float32(asked.most)", "pass", CELLS),
-    ("index/signs.py", "left = left - np.where", "left - np.where", CELLS),
+    ("index/signs.py", "np.float32(1 / max(self.step, 1e-30))) + 4", "np.float32(1 / max(self.step, 1e-30))) + 3", CELLS),
     ("index/signs.py", "_words(apart > 0)", "_words(apart < 0)", CELLS),
     ("index/cells.py", "] = np.inf  # they are", "] = -np.inf  # they are", CELLS),
     ("index/cells.py", "exact.sign(cell, self.middles[cell])", "pass", CELLS),

@@ -195,7 +195,7 @@ class ExactIndex:
     def search(self, query: Vector, k: int) -> tuple[Ids, Vector]:
         """The k best (ids, cosines), best first; equal scores by photo id."""
         with self.lock:
-            scores = self._rows[: self._end] @ query
+            scores = one_pass(self._rows[: self._end], query)
             if self._count < self._end:
                 scores[self._ids[: self._end] == NOBODY] = -np.inf
             return best(self._ids[: self._end], scores, min(k, self._count))
@@ -210,8 +210,7 @@ class ExactIndex:
             few: Vector = self._rows.take(rows, axis=0).dot(query)
             return few
         if len(rows) >= PASS_SHARE * self._count:
-            everything: Vector = self._rows[: self._end] @ query
-            return everything[rows]
+            return one_pass(self._rows[: self._end], query)[rows]
         scores = np.empty(len(rows), np.float32)
         part = np.empty((GATHER_ROWS, self.dim), np.float32)
         for start in range(0, len(rows), GATHER_ROWS):
@@ -253,7 +252,7 @@ class ExactIndex:
     def all_scores(self, query: Vector) -> Vector:
         """Cosines with every photo, in no particular order."""
         with self.lock:
-            scores: Vector = self._rows[: self._end] @ query
+            scores = one_pass(self._rows[: self._end], query)
             return scores[self._ids[: self._end] != NOBODY] if self._count < self._end else scores
 
     def rows_of(self, photo_ids: Ids) -> tuple[Ids, Matrix]:
@@ -425,6 +424,13 @@ class ExactIndex:
         ids[: self._end] = self._ids[: self._end]
         rows[: self._end] = self._rows[: self._end]
         self._ids, self._rows = ids, rows
+
+
+def one_pass(rows: Matrix, query: Vector) -> Vector:
+    """The score of each of many rows. Row by row: where no cache holds them that takes 0.4 to 0.8
+    of what `rows @ query` does (docs/index.md); where one does, a quarter more."""
+    found: Vector = np.vecdot(rows, query)
+    return found
 
 
 def trade_places(rows: Matrix, sources: Rows, targets: Rows) -> None:

@@ -31,6 +31,7 @@ WORD_BITS: Final = 64
 # Of the query's root mean square: the step with the least error for normal numbers and 8 steps.
 STEP: Final = 0.586
 WEIGHTS: Final = np.asarray([4, 2, 1], np.float32)  # of the planes, in half steps
+PLANES: Final = WEIGHTS.astype(np.uint8)[:, None]  # and their bits in the number of a step
 CHUNK: Final = 4096  # rows compared at a time: what they need stays in the processor's cache
 # How far a row's score strays from its estimate, as a standard deviation, for unit queries and in
 # sizes: sqrt(1 - 2 / pi) of normal numbers, and a little for the rounding of the query.
@@ -43,13 +44,10 @@ class Asked:
     def __init__(self, query: Vector) -> None:
         query = turn(len(query)) @ query
         self.step = STEP * float(np.sqrt(np.dot(query, query) / max(1, len(query))))
-        # Eight odd multiples of half a step: each is +-4, +-2 and +-1 halves, one a plane.
-        left, planes = query, []
-        for weight in WEIGHTS.tolist():
-            bits = left > 0
-            planes.append(bits)
-            left = left - np.where(bits, weight, -weight) * np.float32(self.step / 2)
-        self.planes = _words(np.stack(planes))
+        # Eight odd multiples of half a step: each is +-4, +-2 and +-1 halves, a plane for each.
+        number = np.floor(query * np.float32(1 / max(self.step, 1e-30))) + 4
+        number = number.clip(0, 7).astype(np.uint8)
+        self.planes = _words((number & PLANES).astype(np.bool_))
         self.most = self.step / 2 * len(query) * float(WEIGHTS.sum())
 
 
