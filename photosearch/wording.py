@@ -15,8 +15,9 @@ from typing import Final
 MIN_LETTERS: Final = 3  # of a word that is looked for: the index of text knows threes
 
 _CAMEL: Final = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
-_PART: Final = re.compile(r"[^\W\d_]+|\d+")
 _HAN: Final = re.compile("[\u3400-\u9fff]")
+# A Latin word among Chinese ones needs no space either: 北京trip.
+_PART: Final = re.compile("[\u3400-\u9fff]+|[^\\W\\d_\u3400-\u9fff]+|\\d+")
 
 
 def is_han(text: str) -> bool:

@@ -39,7 +39,8 @@ DIM = 16  # as the bench has it
         ("lyon", "Lyon, France"), ("été", "l'e\u0301te\u0301"), ("2019", "IMG20190714 2019"),
         ("t-shirt", "my t-shirt.png"), ("t-shirt", "my T Shirt"), ("北京", "在北京的狗"),
         ("ÉTÉ", "été"), ("grandma", "GrandmaBirthday"), ("straße", "STRASSE"),
-        ("iphone", "my iPhone 12"), ("mycat", "myCat.jpg"),
+        ("iphone", "my iPhone 12"), ("mycat", "myCat.jpg"), ("cat", "cafe\u0301Cat.jpg"),
+        ("trip", "北京trip.jpg"), ("iphone", "我的iPhone照片"), ("照片", "我的iPhone照片"),
     ],
 )  # fmt: skip
 def test_a_word_stands_in_a_text(word: str, text: str) -> None:
