@@ -70,6 +70,7 @@ def _files(place: Home) -> list[Path]:
         *logs,
         *parts,
         place.settings,
+        place.chosen_bundle,
         place.history,
         place.token,
         place.bar,

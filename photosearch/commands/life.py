@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Final
 
 from photosearch.commands.common import Commands, require_daemon
@@ -80,14 +82,14 @@ def run_delete(args: Namespace) -> int:
     presence.tell(place, "quit")  # the native bar keeps thumbnails in memory and a log in the home
     if running is not None:
         require_daemon(place).stop()
-    erase_and_tell(place)
+    erase_and_tell(place, is_daemon=False)
     return 0
 
 
-def erase_and_tell(place: Home) -> None:
-    """Delete what nobody uses any more, and say what went and what is left to do."""
+def erase_and_tell(place: Home, *, is_daemon: bool) -> None:
+    """Delete what nobody uses any more, and say what went and what is left to do. `is_daemon`:
+    this process may be the one that the system started at login."""
     from photosearch.erase import erase
-    from photosearch.service import open_service
 
     erased = erase(place)
     print(
@@ -95,14 +97,26 @@ def erase_and_tell(place: Home) -> None:
         "Your photos were not touched.",
         file=sys.stderr,
     )
-    for file in erased.left:
+    # Only now: ending the service could end this process, and leave all of the data there.
+    _start_no_more(place, is_daemon=is_daemon)
+    for file in filter(Path.exists, erased.left):  # the service may have kept its file here
         print(f"photosearch: left, because it is not ours: {file}", file=sys.stderr)
-    if open_service(place).file.exists():
-        print(
-            "photosearch: it still starts at login. Take that away with: "
-            "photosearch service uninstall",
-            file=sys.stderr,
-        )
+    with contextlib.suppress(OSError):
+        place.directory.rmdir()
+
+
+def _start_no_more(place: Home, *, is_daemon: bool) -> None:
+    """Take away what starts the daemon of this home at login, and no other's."""
+    from photosearch.service import open_service, take_away
+
+    service = open_service(place)
+    if not service.serves(place):
+        return
+    left = take_away(service, ends_now=not is_daemon)
+    for words in left:
+        print(f"photosearch: {words}", file=sys.stderr)
+    if not left:
+        print("photosearch: it does not start at login any more.", file=sys.stderr)
 
 
 def _confirm(place: Home) -> None:
@@ -110,7 +124,8 @@ def _confirm(place: Home) -> None:
         raise UsageError("delete-data asks before it deletes. Pass --yes where nobody can answer.")
     print(
         f"This deletes the library, thumbnails, models, settings and logs in {place.directory}.\n"
-        f"Your photos stay as they are. Type {CONFIRMATION} to go on: ",
+        f"It does not start at login any more. Your photos stay as they are.\n"
+        f"Type {CONFIRMATION} to go on: ",
         end="",
         file=sys.stderr,
         flush=True,

@@ -64,7 +64,7 @@ def run_serve(args: Namespace) -> int:
 def _erase(place: Home) -> None:
     """The page asked for it, and the daemon has let go of everything."""
     presence.tell(place, "quit")
-    erase_and_tell(place)
+    erase_and_tell(place, is_daemon=True)
 
 
 def run_open(args: Namespace) -> int:

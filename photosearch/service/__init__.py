@@ -54,8 +54,14 @@ class Service(Protocol):
     def enable(self) -> list[list[str]]:
         """Commands that make the system take notice of the file and start the service."""
 
-    def disable(self) -> list[list[str]]:
-        """Commands that stop it, before the file goes."""
+    def serves(self, place: Home) -> bool:
+        """Whether the file that is there starts the daemon of this home."""
+
+    def end(self) -> list[list[str]]:
+        """Commands that end it now, and with it whoever runs in it."""
+
+    def forget(self) -> list[list[str]]:
+        """Commands after which it does not start at the next login; what runs runs on."""
 
     def after_removal(self) -> list[list[str]]:
         """Commands once the file is gone."""
@@ -101,6 +107,8 @@ def run_command(words: Sequence[str]) -> Ran:
         )
     except FileNotFoundError:
         return Ran(127, f"{words[0]} is not on this system")
+    except OSError as error:
+        return Ran(126, f"{words[0]} cannot be started ({error.strerror})")
     except subprocess.TimeoutExpired:
         return Ran(124, f"{words[0]} did not answer within {COMMAND_SECONDS:.0f} seconds")
     return Ran(done.returncode, (done.stderr or done.stdout).strip())
@@ -129,17 +137,30 @@ def uninstall(service: Service, run: Run = run_command) -> bool:
     """Stop it and remove its file; False where there was none. Data and photos stay."""
     if not service.file.exists():
         return False
-    for words in service.disable():
+    left = take_away(service, run, ends_now=True)
+    if service.file.exists():
+        raise PhotosearchError(left[-1])
+    return True
+
+
+def take_away(service: Service, run: Run = run_command, *, ends_now: bool) -> list[str]:
+    """It must not start at the next login any more. `ends_now`: nor go on until then, which
+    must not be asked for by the daemon that runs in it. Returns what is left to do by hand."""
+    for words in service.end() if ends_now else []:
         run(words)  # may be stopped already, or unknown since a restart
+    left = []
+    for words in service.forget():
+        ran = run(words)
+        if ran.code != 0:
+            said = f" ({ran.said})" if ran.said else ""
+            left.append(f"`{' '.join(words)}` failed{said}. Run it by hand.")
     try:
         service.file.unlink(missing_ok=True)
     except OSError as error:
-        raise PhotosearchError(
-            f"{service.file}: cannot be removed ({error.strerror}). Remove it by hand."
-        ) from error
+        left.append(f"{service.file}: cannot be removed ({error.strerror}). Remove it by hand.")
     for words in service.after_removal():
         run(words)
-    return True
+    return left
 
 
 def service_status(service: Service, words: Sequence[str], run: Run = run_command) -> ServiceStatus:

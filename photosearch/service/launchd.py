@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import plistlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
+from xml.parsers.expat import ExpatError
 
+from photosearch.home import Home
 from photosearch.service import Ran
 
 DOMAIN: Final = "org.photosearch"
@@ -53,8 +56,18 @@ class LaunchAgent:
             ["launchctl", "bootstrap", self._target, str(self.file)],
         ]
 
-    def disable(self) -> list[list[str]]:
+    def serves(self, place: Home) -> bool:
+        try:
+            words = plistlib.loads(self.file.read_bytes())["ProgramArguments"]
+        except (OSError, ValueError, KeyError, ExpatError):
+            return False
+        return ["--home", str(place.directory)] in ([*pair] for pair in pairwise(words))
+
+    def end(self) -> list[list[str]]:
         return [["launchctl", "bootout", f"{self._target}/{self._label}"]]
+
+    def forget(self) -> list[list[str]]:
+        return []  # launchd looks for its files at each login, and starts none that ended well
 
     def after_removal(self) -> list[list[str]]:
         return []

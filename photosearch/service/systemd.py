@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from photosearch.errors import PhotosearchError
+from photosearch.home import Home
 from photosearch.service import Ran
 
 TEMPLATE = """\
@@ -62,8 +63,18 @@ class UserUnit:
             ["systemctl", "--user", "enable", "--now", self._unit],
         ]
 
-    def disable(self) -> list[list[str]]:
-        return [["systemctl", "--user", "disable", "--now", self._unit]]
+    def serves(self, place: Home) -> bool:
+        wanted = f"{quoted('--home')} {quoted(str(place.directory))}"
+        try:
+            return os.fsencode(wanted) in self.file.read_bytes()
+        except OSError:
+            return False
+
+    def end(self) -> list[list[str]]:
+        return [["systemctl", "--user", "stop", self._unit]]
+
+    def forget(self) -> list[list[str]]:
+        return [["systemctl", "--user", "disable", self._unit]]
 
     def after_removal(self) -> list[list[str]]:
         return [["systemctl", "--user", "daemon-reload"]]

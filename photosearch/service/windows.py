@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from photosearch.home import Home
 from photosearch.service import Ran
 
 NAMESPACE: Final = "http://schemas.microsoft.com/windows/2004/02/mit/task"
@@ -62,11 +63,15 @@ class LogonTask:
             ["schtasks", "/Run", "/TN", self._name],
         ]
 
-    def disable(self) -> list[list[str]]:
-        return [
-            ["schtasks", "/End", "/TN", self._name],
-            ["schtasks", "/Delete", "/F", "/TN", self._name],
-        ]
+    def serves(self, place: Home) -> bool:
+        return self.file.parent == place.directory and self.file.exists()
+
+    def end(self) -> list[list[str]]:
+        return [["schtasks", "/End", "/TN", self._name]]
+
+    def forget(self) -> list[list[str]]:
+        # Deleting a task does not interrupt the program it has started.
+        return [["schtasks", "/Delete", "/F", "/TN", self._name]]
 
     def after_removal(self) -> list[list[str]]:
         return []

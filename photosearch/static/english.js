@@ -147,7 +147,7 @@ export function english({ number, count }) {
     deleteAll: "Delete all data…",
     deleteTitle: "Delete all data",
     deleteAdvice: (home) =>
-      `Index, thumbnails, imported models, settings, past searches and log in ${home} are deleted, and photosearch stops. Your photos stay as they are.`,
+      `Index, thumbnails, imported models, settings, past searches and log in ${home} are deleted. photosearch stops, and does not start at login any more. Your photos stay as they are.`,
     deleteLabel: (word) => `Type “${word}” to go on`,
     deleteWord: "delete",
     deleteNow: "Delete",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def test_everything_of_ours_goes_and_no_photo(painted_disk: Program) -> None:  #
     served.settle(3)
     painted_disk.run("stop")
     (painted_disk.home / "config.toml").write_text("max_cpu = 50\n")
+    shutil.copytree(painted_disk.bundle, painted_disk.home / "bundles" / "toy")
+    painted_disk.run("bundle", "use", "toy")
+    assert (painted_disk.home / "chosen-bundle").exists()
     assert list((painted_disk.home / "thumbnails").rglob("*.webp"))
     done = painted_disk.run("delete-data", "--yes")
     assert "Your photos were not touched" in done.stderr
@@ -195,20 +199,28 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
 # --- service, as a command --------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systemd's files")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systemd's files")
+
+
+def fake_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, does: str = "") -> Path:
+    """A systemctl of our own, which writes down what it is told; returns where."""
+    told = tmp_path / "told"
+    fake = tmp_path / "bin" / "systemctl"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {told}\n{does}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return told
+
+
+@linux
 def test_service_commands(
     painted_disk: Program,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a systemctl of our own, which writes down what it is told."""
-    told = tmp_path / "told"
-    fake = tmp_path / "bin" / "systemctl"
-    fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    told = fake_systemctl(tmp_path, monkeypatch)
     assert "no library yet" in painted_disk.run("service", "install", check=2).stderr
     painted_disk.index()
     painted_disk.run("service", "install")
@@ -220,10 +232,82 @@ def test_service_commands(
     ]
     status = painted_disk.run("service", "status").stdout
     assert status.startswith("installed\tyes") and "state\trunning" in status
-    assert "service uninstall" in painted_disk.run("delete-data", "--yes").stderr
     painted_disk.run("service", "uninstall")
     assert not unit.exists()
     assert painted_disk.run("service", "status").stdout.startswith("installed\tno")
+
+
+@linux
+def test_what_starts_at_login_goes_with_the_data_and_no_other_homes(
+    painted_disk: Program,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = fake_systemctl(tmp_path, monkeypatch)
+    painted_disk.index()
+    painted_disk.run("service", "install")
+    (unit,) = (tmp_path / "config" / "systemd" / "user").iterdir()
+    other = unit.with_name("photosearch.service")
+    other.write_text('[Service]\nExecStart="python" "--home" "/elsewhere" "serve"\n')
+    told.unlink()
+    done = painted_disk.run("delete-data", "--yes")
+    assert not painted_disk.home.exists() and not unit.exists() and other.exists()
+    assert "does not start at login any more" in done.stderr
+    assert told.read_text().splitlines() == [
+        f"--user stop {unit.name}",
+        f"--user disable {unit.name}",
+        "--user daemon-reload",
+    ]
+    # The name is the same, the home another's: it is left alone.
+    painted_disk.index()
+    unit.write_bytes(other.read_bytes())
+    painted_disk.run("delete-data", "--yes")
+    assert unit.exists() and not painted_disk.home.exists()
+
+
+@linux
+def test_a_system_that_refuses_does_not_keep_the_data(
+    painted_disk: Program,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_systemctl(tmp_path, monkeypatch)
+    painted_disk.index()
+    painted_disk.run("service", "install")
+    (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho no bus >&2; exit 1\n")
+    done = painted_disk.run("delete-data", "--yes")
+    assert not painted_disk.home.exists()
+    assert "disable" in done.stderr and "no bus" in done.stderr and "by hand" in done.stderr
+    assert "any more" not in done.stderr
+
+
+@linux
+def test_a_daemon_that_is_the_service_deletes_everything_and_ends_by_itself(
+    painted_disk: Program,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """systemd ends it at once when told to stop the service, whatever it is doing."""
+    deadly = 'case "$*" in *--now*|*stop*) kill -9 $PPID;; esac'
+    told = fake_systemctl(tmp_path, monkeypatch, does=deadly)
+    painted_disk.index()
+    painted_disk.run("service", "install", check=None)  # enable --now: it ends the installer
+    (unit,) = (tmp_path / "config" / "systemd" / "user").iterdir()
+    served = painted_disk.serve()
+    served.settle(3)
+    told.unlink()
+    request = urllib.request.Request(
+        f"{served.url}api/v1/delete-data?confirm=delete",
+        headers={"Authorization": f"Bearer {served.token}"},
+        method="POST",
+    )
+    assert urllib.request.urlopen(request, timeout=30).status == 200
+    assert served.process.wait(timeout=30) == 0  # with success: it is not started again
+    assert not painted_disk.home.exists() and not unit.exists()
+    assert told.read_text().splitlines() == [
+        f"--user disable {unit.name}",
+        "--user daemon-reload",
+    ]
 
 
 # --- the log ----------------------------------------------------------------------------------

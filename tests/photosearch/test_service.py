@@ -21,8 +21,10 @@ from photosearch.service import (
     Service,
     install,
     open_service,
+    run_command,
     service_name,
     service_status,
+    take_away,
     uninstall,
 )
 from photosearch.service.launchd import LaunchAgent
@@ -83,8 +85,69 @@ def test_uninstall_stops_it_and_leaves_no_file(make: Make, tmp_path: Path) -> No
     assert system.told == []
     install(service, System())
     assert uninstall(service, system)
-    assert system.told == [*service.disable(), *service.after_removal()]
+    assert system.told == [*service.end(), *service.forget(), *service.after_removal()]
     assert not service.file.exists()
+
+
+@all_systems
+def test_the_daemon_in_it_takes_it_away_without_ending_itself(make: Make, tmp_path: Path) -> None:
+    service, system = make(tmp_path), System()
+    install(service, System())
+    assert take_away(service, system, ends_now=False) == []
+    assert system.told == [*service.forget(), *service.after_removal()]
+    assert not service.file.exists()
+    deadly = {"stop", "--now", "restart", "kill", "bootout", "unload", "remove", "/End"}
+    assert not deadly & {word for words in system.told for word in words}
+
+
+@all_systems
+def test_what_the_system_refuses_is_left_to_be_done_by_hand(make: Make, tmp_path: Path) -> None:
+    service = make(tmp_path)
+    install(service, System())
+    left = take_away(service, System(code=1, says="no bus"), ends_now=True)
+    assert left == [
+        f"`{' '.join(words)}` failed (no bus). Run it by hand." for words in service.forget()
+    ]
+    assert not service.file.exists()
+
+
+@all_systems
+def test_a_file_that_cannot_be_removed_is_named(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make(tmp_path)
+    install(service, System())
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        (left,) = take_away(service, System(), ends_now=False)
+        assert str(service.file) in left and "by hand" in left
+        with pytest.raises(PhotosearchError, match="by hand"):
+            uninstall(service, System())
+    assert service.file.exists()
+
+
+@all_systems
+def test_a_service_knows_whose_it_is(make: Make, tmp_path: Path) -> None:
+    """Names can meet: the usual home is another one under another XDG_DATA_HOME."""
+    service, mine = make(tmp_path), Home(Path(HOSTILE[3]))
+    theirs = Home(tmp_path / "theirs")
+    if isinstance(service, LogonTask):  # its file lies in the home itself
+        mine = Home(tmp_path)
+    assert not service.serves(mine)  # not installed
+    install(service, System())
+    assert service.serves(mine) and not service.serves(theirs)
+    if not isinstance(service, LogonTask):
+        service.file.write_bytes(b"damaged")
+        assert not service.serves(mine)
+
+
+def test_a_command_that_is_not_there_is_no_accident(tmp_path: Path) -> None:
+    assert run_command([str(tmp_path / "none")]).code == 127
+    assert run_command([str(tmp_path)]).code == 126
 
 
 @all_systems
