@@ -21,7 +21,8 @@ def make_student(recipe: Recipe) -> tuple[DualEncoder, tuple[str, ...]]:
     if STUDENTS[recipe.student] is tiny:
         small = tiny(vocabulary=len(vocabulary), side_px=recipe.side_px)
         return DualEncoder(small, **dropouts).eval(), vocabulary
-    texts = read_texts(recipe) if recipe.text_tokens else None
+    # first-light has MiniLM whole; the others have fewer pieces, chosen by what is to be read.
+    texts = read_texts(recipe) if recipe.text_tokens or recipe.student != "first-light" else None
     if texts is not None:
         vocabulary, texts = make_vocabulary(texts, recipe.frequent)
     config = dataclasses.replace(
@@ -38,7 +39,8 @@ def make_student(recipe: Recipe) -> tuple[DualEncoder, tuple[str, ...]]:
         load_minilm(student.text.encoder, torch.tensor(keep))
     else:
         inherit(student, vocabulary, texts.classes)
-        prepare_text(recipe, student, vocabulary, texts)
+        if recipe.text_tokens:
+            prepare_text(recipe, student, vocabulary, texts)
     for frozen in (student.image.backbone, student.text.encoder):
         frozen.requires_grad_(False)
     return student, vocabulary

@@ -338,7 +338,7 @@ def spark(
     )
 
 
-def tiny(*, vocabulary: int, side_px: int = 32) -> StudentConfig:
+def tiny(*, vocabulary: int = 1000, side_px: int = 32) -> StudentConfig:
     """For tests: every kind of block, random weights, milliseconds."""
     return StudentConfig(
         image=EfficientNetConfig(

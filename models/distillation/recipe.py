@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from models.distillation.cells import CellKey, CellSpec, parse_cells
 from models.distillation.presets import Preset, preset, with_teacher_tau
@@ -21,6 +21,7 @@ Balance = Literal["fixed", "gradmatch"]
 # Fields that say where and how fast, not what: a resumed run may change them. Workers are not
 # among them: they decide which examples meet in a batch.
 PLACES: Final = frozenset({"data", "val", "out", "cache", "threads", "log_steps", "save_steps"})
+SPACE: Final = ("caption_dim", "class_dim", "class_share", "class_temperature", "gate_start")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,12 @@ class DistillRecipe:
         return self.base().preprocess()
 
     def base(self) -> Recipe:
-        """As much of it as a checkpoint and its export ask for."""
+        """As much of it as a checkpoint and its export ask for; the space is the student's own."""
+        config = STUDENTS[self.student](side_px=self.side_px)
+        own: dict[str, Any] = {name: getattr(config, name) for name in SPACE}
+        own["frequent"] = max(1, config.text.vocabulary // 2)  # what is read adds as many again
         return Recipe(
+            **own,
             name=self.name,
             version=self.version,
             title=self.title,

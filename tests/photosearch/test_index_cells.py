@@ -86,6 +86,19 @@ def test_learning_cells_needs_no_second_copy_of_the_rows() -> None:
     assert peak < 0.75 * count * dim * 4, f"{peak / (count * dim * 4):.2f} of the rows"
 
 
+def test_a_full_cell_takes_no_more() -> None:
+    """A burst of one photo: its cell has room for a few, the others wait where all look."""
+    index = in_cells(6000)
+    noise = 0.02 * np.random.default_rng(3).standard_normal((400, DIM)).astype(np.float32)
+    burst = unit(index.sample(7)[3] + noise)
+    for number, row in enumerate(burst):
+        index.add(10_000 + number, row)
+    index.tend(threads=1)
+    index.exact.check()
+    assert index.exact.tail_count > 200
+    assert index.recall(burst[:50], k=10) >= 0.97
+
+
 def test_photos_unlike_all_others_are_found_among_their_like() -> None:
     """Far from every cell's middle, and like one another: what a new hobby looks like. Their cells
     would promise little, and be passed over."""

@@ -14,13 +14,22 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
-from models.checkpoint import CheckpointError, build, load_checkpoint  # noqa: E402
+from models.checkpoint import (  # noqa: E402
+    Checkpoint,
+    CheckpointError,
+    build,
+    load_checkpoint,
+    save_checkpoint,
+)
 from models.distillation import stages  # noqa: E402
 from models.distillation.errors import BadCells, NotFinite, TeacherMissing  # noqa: E402
 from models.distillation.loop import compute, parameter_groups, rate  # noqa: E402
 from models.distillation.losses import infonce_rows  # noqa: E402
 from models.distillation.similarity import l2_normalize  # noqa: E402
 from models.distillation.stages import run  # noqa: E402
+from models.fresh import make_student  # noqa: E402
+from models.recipes import Recipe  # noqa: E402
+from models.students import DualEncoder  # noqa: E402
 from models.train import main  # noqa: E402
 from tests.models.distillation.runs import prepared, tiny_recipe  # noqa: E402
 from tests.models.samples import captioned_shard, jpeg, write_shard  # noqa: E402
@@ -279,3 +288,20 @@ def test_schedule_and_decay() -> None:
     assert kept["weight_decay"] == 0.0 and len(kept["params"]) == 3
     with pytest.raises(ValueError, match="every parameter is frozen"):
         parameter_groups([tower.requires_grad_(False)], 0.05)
+
+
+def test_a_small_student_learns_from_a_larger_one_in_a_space_of_its_own(tmp_path: Path) -> None:
+    """`spark` has an image network of no published shape, and as many pieces as it needs."""
+    torch.manual_seed(1)
+    large = Recipe(name="large", version="1", title="Large", student="tiny", side_px=32)
+    student, vocabulary = make_student(large)
+    config = dataclasses.replace(student.config, caption_dim=120, class_dim=120)
+    wide = DualEncoder(config).eval()
+    saved = Checkpoint(large, config, vocabulary, 0, dict(wide.state_dict()), {}, None, {})
+    save_checkpoint(tmp_path / "large.pt", saved)
+    teacher = f"surrogate:{tmp_path / 'large.pt'}"
+    made = tiny_recipe(tmp_path, student="spark", teacher=teacher, side_px=64, epochs=1, crops=1)
+    file = run(dataclasses.replace(made, cache=str(tmp_path / "cache")), None)
+    learned = load_checkpoint(file)
+    assert learned.student.dim == 192
+    assert 4_000 <= learned.student.text.vocabulary == len(learned.vocabulary) < 9_000
