@@ -16,8 +16,9 @@ from models.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
+from models.distillation.recipe import DistillRecipe  # noqa: E402
 from models.heads import schedule  # noqa: E402
-from models.recipes import Recipe, load_recipe, override  # noqa: E402
+from models.recipes import Recipe, override, require_recipe  # noqa: E402
 from models.teachers import SyntheticFeatures, class_names  # noqa: E402
 from models.train import main, train  # noqa: E402
 from photosearch.errors import UsageError  # noqa: E402
@@ -157,8 +158,11 @@ def test_errors_are_one_line(
 
 def test_published_recipes_load() -> None:
     for file in (REPOSITORY / "models" / "recipes").glob("[!_]*.py"):
-        recipe = load_recipe(file)
-        assert "python -m models.train models/recipes/" in (file.read_text(encoding="utf-8"))
+        recipe = require_recipe(file, Recipe, DistillRecipe)
+        assert recipe.name == file.stem.replace("_", "-")
+        assert f"python -m models.train models/recipes/{file.name}" in (
+            file.read_text(encoding="utf-8")
+        )
         assert recipe.training_data, file
 
 
