@@ -67,7 +67,9 @@ class Difference:
     @property
     def more(self) -> float:
         """By how much more the second finds, as a share of what the first does."""
-        return self.after / self.before - 1 if self.before > 0 else float("inf")
+        if self.before > 0:
+            return self.after / self.before - 1
+        return float("inf") if self.after > 0 else 0.0
 
     @property
     def sure(self) -> bool:
@@ -149,8 +151,9 @@ def difference(before: Sequence[float], after: Sequence[float]) -> Difference:
     a, b = np.asarray(before), np.asarray(after)
     rng = np.random.default_rng(SEED)
     drawn = rng.integers(0, len(a), (DRAWS, len(a)))
-    base = np.maximum(a[drawn].mean(axis=1), 1e-9)
-    low, high = np.percentile(b[drawn].mean(axis=1) / base - 1, [2.5, 97.5])
+    least = 1e-9  # on both sides: where neither finds anything, neither finds more
+    base = np.maximum(a[drawn].mean(axis=1), least)
+    low, high = np.percentile(np.maximum(b[drawn].mean(axis=1), least) / base - 1, [2.5, 97.5])
     return Difference(float(a.mean()), float(b.mean()), float(low), float(high))
 
 
