@@ -321,6 +321,9 @@ async function eraseAll() {
   if (!(await attempt(api.deleteData()))) return;
   panel.close();
   leavePage();
+  likeness.forget();
+  box.value = ""; // a search, too
+  byId("clear").hidden = true;
   entry.showGone();
 }
 

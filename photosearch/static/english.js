@@ -157,6 +157,7 @@ export function english({ number, count }) {
     megabytes: (bytes) => `${number(bytes < 950_000 ? Math.ceil(bytes / 1e5) / 10 : Math.round(bytes / 1e6))} MB`,
 
     down: "photosearch is not running. Trying again…",
+    notRunning: "photosearch is not running.",
     failed: "That did not work.",
     notConnected: (name) => `${name} is in a folder that is not connected now.`,
     opening: (name) => `Opening ${name}…`,

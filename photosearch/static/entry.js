@@ -8,9 +8,10 @@ export class Entry {
   #section;
   #field;
   #problem;
+  #isGone = false; // everything was deleted, and the section says so
   #on;
 
-  /** `on`: {entered(), refused()}. */
+  /** `on`: {entered(), refused()}; `entered()` is told where the page may go on as it was. */
   constructor(section, on) {
     this.#section = section;
     this.#on = on;
@@ -34,7 +35,7 @@ export class Entry {
   /** Ask for a code; `takesFocus`: nobody is typing elsewhere. */
   ask({ takesFocus }) {
     if (this.isAsked) return;
-    if (!this.#field) this.#fill();
+    if (!this.#field?.isConnected) this.#fill();
     this.#section.hidden = false;
     if (takesFocus) this.#field.focus();
   }
@@ -48,11 +49,15 @@ export class Entry {
     try {
       await api.login(code);
     } catch (error) {
+      if (this.#isGone) this.close(); // someone wants to begin again: the form takes its place
+      this.#isGone = false;
       this.#on.refused();
-      this.#problem.textContent = error instanceof api.Unreachable ? text.down : error.message;
+      const isDown = error instanceof api.Unreachable;
+      this.#problem.textContent = isDown ? text.notRunning : error.message;
       return;
     }
-    this.#on.entered();
+    if (this.#isGone) location.reload(); // nothing of what was deleted is to be seen again
+    else this.#on.entered();
   }
 
   #fill() {
@@ -105,6 +110,7 @@ export class Entry {
       make("p", {}, text.deletedAdvice),
       make("p", { class: "commands" }, make("code", {}, text.startCommand)),
     );
+    this.#isGone = true;
     this.#section.hidden = false;
   }
 }
