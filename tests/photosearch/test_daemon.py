@@ -90,7 +90,7 @@ def test_signals_end_it_cleanly(painted_disk: Program, number: int, code: int) -
 
 @posix
 def test_kill_9_half_way_loses_a_batch_at_most(program: Program) -> None:
-    count = 400
+    count = 300
     for number in range(count):
         program.write(f"{number:03}.jpg", painted("red", seed=number, width=640, height=480))
     kept = 0
