@@ -54,6 +54,14 @@ def in_cells(count: int, *, dim: int = DIM, seed: int = 0) -> Index:
     return index
 
 
+def rest(index: Index) -> None:
+    """Tend it until it needs nothing more, which must come."""
+    for _ in range(100):
+        if not index.tend(threads=1):
+            return
+    raise AssertionError("it finds no rest")
+
+
 @pytest.fixture(scope="module")
 def sample() -> Index:
     return in_cells(6000)
@@ -108,8 +116,7 @@ def test_photos_unlike_all_others_are_found_among_their_like() -> None:
     novel = (novel / np.linalg.norm(novel, axis=1, keepdims=True)).astype(np.float32)
     for number, row in enumerate(novel):
         index.add(7000 + number, row)
-    while index.tend(threads=1):
-        pass
+    rest(index)
     assert index.cells_made == 1, "they were learned of: nothing is shown"
     asked = novel + 0.05 * rnd.standard_normal(novel.shape).astype(np.float32)
     assert index.recall(unit(asked), k=1) == 1.0
@@ -121,8 +128,7 @@ def test_many_photos_unlike_the_others_get_cells_of_their_own() -> None:
     novel = clustered(900, seed=77)
     for number, row in enumerate(novel):
         index.add(7000 + number, row)
-    while index.tend(threads=1):
-        pass
+    rest(index)
     assert index.cells_made > 1
     assert index.exact.tail_count <= 600
     assert index.recall(novel[:300], k=1) >= 0.99
@@ -316,8 +322,7 @@ def test_cells_are_learned_again_when_the_photos_are_of_other_things() -> None:
     for number, row in enumerate(other):
         index.remove(number + 1)
         index.add(10_001 + number, row)
-    while index.tend(threads=1):
-        pass
+    rest(index)
     assert index.cells_made == 2
     with index.exact.lock:  # they are of use
         assert require(index).near(index.exact, other[7], 5) is not None
