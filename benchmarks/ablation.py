@@ -3,13 +3,15 @@
     python -m benchmarks.ablation run [--steps 260] [--only BASE ...] [--seeds 1 2 3]
     python -m benchmarks.ablation table
     python -m benchmarks.ablation views
+    python -m benchmarks.ablation ensemble --other BUNDLE
 
 Teacher: the shipped lantern, through its files. Student: a perceptron of 64 units on
 EfficientNet-lite2's features at 96 px, and a bag of word pieces of 48 numbers each, learned
 from nothing; 376,000 numbers. All features are cached, so a run of 260 steps takes
 seconds. `run` appends one JSON line a run and skips those it finds. The best cell of each
 type, with its weight, is read from the toy world's rows (benchmarks.distillation), not
-chosen on the photos reported here. `views` measures a teacher that sees each photo mirrored, too.
+chosen on the photos reported here. `views` measures a teacher that sees each photo mirrored, too,
+and `ensemble` one of two bundles.
 """
 
 from __future__ import annotations
@@ -89,9 +91,11 @@ def contents(spec: str) -> bytes:
     return digest.digest()
 
 
-def teacher_vectors(spec: str, texts: list[str], cache: Path) -> tuple[Tensor, Tensor]:
-    """Photos and captions by the bundle's own encoder: (N, WIDTH), (Q, WIDTH)."""
-    bundle = open_bundle(BUNDLE)
+def teacher_vectors(
+    spec: str, texts: list[str], cache: Path, folder: Path = BUNDLE
+) -> tuple[Tensor, Tensor]:
+    """Photos and captions by a bundle's own encoder: (N, WIDTH), (Q, WIDTH)."""
+    bundle = open_bundle(folder)
     encoder = open_encoder(bundle)
 
     def photos() -> Any:
@@ -325,22 +329,40 @@ def views(cache: Path) -> None:
         print(name, {key: round(value, 1) for key, value in found.items()})
 
 
+def ensemble(other: Path, cache: Path) -> None:
+    """The teacher's recall, another bundle's, and that of both: the mean of their cosines."""
+    val = read_set(VAL, cache)
+    texts = [caption for example in read_examples(VAL) for caption in example.captions]
+    image, text = (l2_normalize(rows) for rows in teacher_vectors(VAL, texts, cache, other))
+    both = (torch.cat((val.t_image, image), dim=1), torch.cat((val.t_text, text), dim=1))
+    for name, rows in (
+        ("one", (val.t_image, val.t_text)),
+        ("other", (image, text)),
+        ("both", both),
+    ):
+        found = both_directions(*rows, val.owner)
+        print(name, {key: round(value, 1) for key, value in found.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("run", "table", "views"))
+    parser.add_argument("what", choices=("run", "table", "views", "ensemble"))
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--best", type=Path, default=TOY_ROWS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=STEPS, help="of 128 photos")
     parser.add_argument("--only", nargs="*", default=[], metavar="METHOD")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--other", type=Path, default=BUNDLE, help="a second bundle, for ensemble")
     args = parser.parse_args()
     if args.what == "run":
         run(args.rows, args.seeds, args.best, args.cache, args.steps, args.only)
     elif args.what == "views":
         views(args.cache)
+    elif args.what == "ensemble":
+        ensemble(args.other, args.cache)
     else:
         table(args.rows)
 
