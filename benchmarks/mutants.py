@@ -63,7 +63,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/signs.py", "_words(apart > 0)", "_words(apart < 0)", CELLS),
     ("index/cells.py", "] = np.inf  # they are", "] = -np.inf  # they are", CELLS),
     ("index/cells.py", "exact.sign(cell, self.middles[cell])", "pass", CELLS),
-    ("index/cells.py", "ids[~signed] = NOBODY", "pass", CELLS),
+    ("index/cells.py", "ids[~np.isfinite(apart) | (apart > edge)] = NOBODY", "pass", CELLS),
     ("index/cells.py", "tail, tail_scores = tail[among[tail]], tail_scores[among[tail]]",
      "pass", CELLS),
     ("index/cells.py", "kept = np.flatnonzero(among[rows])", "kept = np.arange(len(rows))", CELLS),

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     listing.set_defaults(run=run_list)
 
     verify = actions.add_parser("verify", help="check files and golden vectors", parents=shared)
-    verify.add_argument("directory", metavar="DIR")
+    verify.add_argument("directory", metavar="DIR", help="its folder, or a name from `bundle list`")
     verify.set_defaults(run=run_verify)
 
     use = actions.add_parser(
@@ -253,11 +253,22 @@ def _import_open_clip(args: Namespace, place: Home) -> int:
     return subprocess.run(command, cwd=checkout, check=False).returncode
 
 
+def _folder_of(named: str, place: Home) -> Path:
+    """A bundle's folder, given as a path or as a name; a damaged one has a folder, too."""
+    from photosearch.bundle import NAME
+
+    if not Path(named).exists() and NAME.fullmatch(named):
+        for folder in bundle_folders(place):
+            if (folder / named).is_dir():
+                return folder / named
+    return Path(named)
+
+
 def run_verify(args: Namespace) -> int:
     from photosearch.bundle import open_bundle
     from photosearch.verify import verify
 
-    bundle = open_bundle(Path(args.directory))
+    bundle = open_bundle(_folder_of(args.directory, open_home(args.home)))
     found = verify(bundle)
     for problem in found.problems:
         print(f"photosearch: {problem}", file=sys.stderr)

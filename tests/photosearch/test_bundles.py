@@ -115,6 +115,16 @@ def test_every_command_refuses_it_by_name(
     assert not (tmp_path / "outside").exists()
 
 
+def test_verify_takes_a_name_as_list_tells_it(tmp_path: Path, capsys: Capture) -> None:
+    home = tmp_path / "home"
+    made = make_toy_bundle(home / "bundles")
+    code, out, said = run(home, capsys, "bundle", "verify", "toy")
+    assert code == 0 and out.startswith("toy "), said
+    half_a_manifest(made)
+    assert run(home, capsys, "bundle", "verify", "toy")[0] == 3
+    assert "holds no manifest.json" in run(home, capsys, "bundle", "verify", "tor")[2]
+
+
 @pytest.mark.parametrize(("damage", "says"), DAMAGE)
 def test_list_names_it_and_still_lists_the_others(
     tmp_path: Path, capsys: Capture, damage: Callable[[Path], None], says: str
