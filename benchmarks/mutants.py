@@ -91,7 +91,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/exact.py", "self._row_at[photo_id] = 0", "pass", INDEX),
     ("index/exact.py", "photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]", "pass", INDEX),
     ("index/exact.py", "wanted = np.unique(wanted)", "pass", INDEX),
-    ("index/exact.py", "return everything[rows]", "return everything[: len(rows)]", INDEX),
+    ("index/exact.py", ", query)[rows]", ", query)[: len(rows)]", INDEX),
     ("index/links.py", "self.links.max(initial=0)) < n", "self.links.max(initial=0)) <= n", GRAPHS),
     ("index/links.py", "targets.max(initial=0)) < n", "targets.max(initial=0)) >= 0", GRAPHS),
     ("index/links.py", "reached = levels[targets] >= ", "reached = levels[targets] + 9 >= ", GRAPHS),

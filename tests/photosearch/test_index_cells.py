@@ -94,6 +94,17 @@ def test_learning_cells_needs_no_second_copy_of_the_rows() -> None:
     assert peak < 0.75 * count * dim * 4, f"{peak / (count * dim * 4):.2f} of the rows"
 
 
+def test_a_filter_that_leaves_only_what_is_far_finds_the_best_of_it(sample: Index) -> None:
+    """The promising cells hold none of it: one pass then, not a guess."""
+    query = sample.sample(7)[2]
+    every = sample.exact.search(query, len(sample))[0]
+    far = np.sort(every[-900:])
+    assert not set(sample.exact.tail_ids().tolist()) >= set(far.tolist())
+    ids, scores = sample.search(query, 20, allowed=far)
+    assert ids.tolist() == every[-900:-880].tolist()
+    assert (np.diff(scores) <= 0).all()
+
+
 def test_a_full_cell_takes_no_more() -> None:
     """A burst of one photo: its cell has room for a few, the others wait where all look."""
     index = in_cells(6000)

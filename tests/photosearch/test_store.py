@@ -232,6 +232,15 @@ def test_deleting_a_photo_or_a_space_takes_its_records_along(db: Connection) -> 
     assert embeddings.of_photo(db, ids[3], space_id) is None
 
 
+def test_a_slab_that_holds_nothing_any_more_goes(db: Connection) -> None:
+    _, ids, _ = stored(db, 130)
+    assert slots(db) == (130, 62)
+    with transaction(db):
+        db.executemany("DELETE FROM photos WHERE id = ?", [(photo_id,) for photo_id in ids[:64]])
+        embeddings.scrub(db)
+    assert slots(db) == (66, 62)
+
+
 def test_one_vector_dirties_few_pages(db: Connection, file: Path) -> None:
     stored(db, 30, dim=1024)
     wal = Path(f"{file}-wal")
