@@ -278,15 +278,25 @@ def _print(
 ) -> None:
     told = _report(asked, count, bundles, found)
     print(f"{count:,} photos; share of what was said of them that is found, percent (95 %)")
-    width = max(len(bundle.name) for bundle in bundles)
-    for bundle in told["bundles"]:
+    names = _told_apart(bundles)
+    width = max(map(len, names))
+    for name, bundle in zip(names, told["bundles"], strict=True):
         for kind, row in bundle["found"].items():
             print(
-                f"{bundle['name']:{width}}  {kind:10}  {row['questions']:4} questions  "
+                f"{name:{width}}  {kind:10}  {row['questions']:4} questions  "
                 f"{100 * row['found']:5.1f}  ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
             )
-    for other in told["compared"]:
-        print(_sentence(other["name"], bundles[0].name, other["more"][IN_WORDS]))
+    for name, other in zip(names[1:], told["compared"], strict=True):
+        print(_sentence(name, names[0], other["more"][IN_WORDS]))
+
+
+def _told_apart(bundles: Sequence[Bundle]) -> list[str]:
+    """Their names; of several makes of one bundle the folders, too."""
+    names = [bundle.name for bundle in bundles]
+    return [
+        name if names.count(name) == 1 else f"{name} ({bundle.directory})"
+        for name, bundle in zip(names, bundles, strict=True)
+    ]
 
 
 def _sentence(name: str, base: str, gain: dict[str, Any]) -> str:

@@ -221,6 +221,20 @@ def test_the_text_form_says_it_in_a_sentence(
     assert "no bundle named nosuch" in capsys.readouterr().err
 
 
+def test_two_makes_of_one_bundle_are_told_apart(
+    library: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, base = library
+    caption_all(base)
+    again = base / "bundles" / "worse"
+    manifest = json.loads((again / "manifest.json").read_text())
+    (again / "manifest.json").write_text(json.dumps({**manifest, "name": "toy"}))
+    assert main([*arguments, "evaluate", str(again)]) == 0
+    said = capsys.readouterr().out
+    assert f"toy ({again}) finds" in said
+    assert "than toy (" in said.splitlines()[-1]
+
+
 def test_the_runtime_that_is_set_is_the_one_that_is_judged(
     library: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
