@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,11 +223,11 @@ def test_the_text_form_says_it_in_a_sentence(
 
 
 def test_two_makes_of_one_bundle_are_told_apart(
-    library: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+    library: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, base = library
     caption_all(base)
-    again = base / "bundles" / "worse"
+    again = Path(shutil.copytree(base / "bundles" / "worse", tmp_path / "again"))
     manifest = json.loads((again / "manifest.json").read_text())
     (again / "manifest.json").write_text(json.dumps({**manifest, "name": "toy"}))
     assert main([*arguments, "evaluate", str(again)]) == 0
