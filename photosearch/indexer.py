@@ -340,7 +340,6 @@ class Indexer:
         if now - self._renewed.get(root.root_id, float("-inf")) > RENEW_SECONDS:
             self._renewed[root.root_id] = now
             self._watcher.renew(root)
-            self.hints.sweep(root.root_id, delay=GONE_SECONDS)
 
     def _read_texts(self) -> bool:
         """Look for text in a few pictures, where the extra is installed. True while there are

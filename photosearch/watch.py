@@ -139,6 +139,7 @@ class Watcher:
         self._hints = hints
         self._observer: Any = None
         self._watched: dict[int, tuple[Root, tuple[int, int]]] = {}
+        self._lost: set[int] = set()  # roots whose events nobody reads until they are watched again
         self._overflow = _OverflowHandler(self._overflowed)
 
     def start(self) -> None:
@@ -174,10 +175,15 @@ class Watcher:
             log.warning("watch.failed path=%r reason=%s", root.path, error)
             return False
         self._watched[root.root_id] = (root, identity)
+        if root.root_id in self._lost:
+            self._lost.discard(root.root_id)
+            self._hints.sweep(root.root_id, delay=QUIET_SECONDS)  # what happened meanwhile
         return True
 
     def renew(self, root: Root) -> bool:
-        """Watch a root from scratch, and only what is in it now."""
+        """Watch a root from scratch, and only what is in it now. Events that are on their way are
+        lost with the watch, so it is swept after."""
+        self._lost.add(root.root_id)
         self.forget(root.root_id)
         return self.watch(root)
 
@@ -216,6 +222,7 @@ class Watcher:
         follow each other quickly, and then raise, in the thread that reads events too."""
         log.warning("watch.broken: watching anew, sweeping")
         self._doubt_all()
+        self._lost.update(self._watched)  # one may be swept before it is watched again
         self._watched.clear()
         _end(self._observer)
         self._observer = _observer()

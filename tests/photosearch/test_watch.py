@@ -191,6 +191,41 @@ def test_a_folder_beyond_the_systems_limit_is_noticed(
     assert unknown not in watched
 
 
+def swept_within(hints: Hints, seconds: float) -> set[int]:
+    """Roots that are to be swept by then."""
+    until, found = time.monotonic() + seconds, set[int]()
+    while time.monotonic() < until:
+        found |= {due.root_id for due in hints.take(0.1) if due.sweep}
+    return found
+
+
+def test_a_root_is_swept_after_it_was_watched_anew(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    """Events on their way go with the watch that they were for: a photo deleted in that moment
+    stayed in the library until the next sweep by the clock."""
+    hints, watcher = live
+    root = Root(1, str(tmp_path), False)
+    assert watcher.watch(root)
+    assert swept_within(hints, 0.6) == set()
+    assert watcher.renew(root)
+    assert swept_within(hints, 0.8) == {1}
+
+
+def test_all_roots_are_swept_once_they_are_watched_again(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    hints, watcher = live
+    roots = [Root(number, str(tmp_path / str(number)), False) for number in (1, 2)]
+    for root in roots:
+        Path(root.path).mkdir()
+        assert watcher.watch(root)
+    watcher._start_over()
+    assert swept_within(hints, 0.6) == {1, 2}  # and one of them might be swept unwatched
+    assert watcher.watch(roots[0]) and watcher.watch(roots[1])
+    assert swept_within(hints, 0.8) == {1, 2}
+
+
 @linux
 def test_a_moved_out_folder_is_watched_until_its_root_is_renewed(
     live: tuple[Hints, Watcher], tmp_path: Path
