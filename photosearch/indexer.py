@@ -226,17 +226,19 @@ class Indexer:
                 raise
 
     def _index(self) -> None:
-        available: dict[int, bool] = {}
+        seen: dict[int, tuple[bool, bool]] = {}  # of each root: is it there, is it marked offline
         tending = False  # the graph's work goes on in small steps while nothing is due
         while not self.stopping.is_set():
             if self._slept():
-                available.clear()
+                seen.clear()
             for root in self._library.roots():
                 now = root_available(root)
                 if now:
                     self._watch(root)
-                if available.get(root.root_id) != now or self._is_time(root):
-                    available[root.root_id] = now
+                # Gone and back between two looks, it was marked offline by whoever looked inside,
+                # and what was due then is due still.
+                if seen.get(root.root_id) != (now, root.offline) or self._is_time(root):
+                    seen[root.root_id] = (now, root.offline)
                     self.hints.sweep(root.root_id)
             self._obey()
             due = self.hints.take(timeout=0.0 if tending else ROOT_CHECK_SECONDS)
@@ -416,6 +418,11 @@ class Indexer:
                 self.hints.sweep(root.root_id, delay=GONE_SECONDS)
         if due.paths:
             waiting += self.ingest.look_at(root, sorted(due.paths), self._totals)
+            parents = {path.rpartition(b"/")[0] for path in due.paths}
+            base = os.fsencode(root.path)
+            if not all(os.path.isdir(os.path.join(base, folder)) for folder in parents):
+                # Events below a folder that moves may name where it was.
+                self.hints.sweep(root.root_id, delay=GONE_SECONDS)
         for path in waiting:
             self.hints.path(root.root_id, path, delay=SETTLE_NS / 1e9)
 

@@ -86,6 +86,38 @@ def test_what_no_event_told_is_found_after_sleep(
     until(lambda: running.photos() == 1)
 
 
+@pytest.fixture
+def deaf(running: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """One whose watcher hears nothing, at rest after its first sweep; sub/a.jpg is in it."""
+    monkeypatch.setattr(module.Watcher, "watch", lambda self, root: True)
+    monkeypatch.setattr(module, "watched_inodes", lambda: None)
+    monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "GONE_SECONDS", 0.1)
+    (running.disk / "sub").mkdir()
+    (running.disk / "sub" / "a.jpg").write_bytes(jpeg(1))
+    running.indexer.start()
+    until(lambda: running.photos() == 1)
+    time.sleep(0.5)
+    return running
+
+
+def test_a_root_that_was_away_between_two_looks_is_swept(deaf: Running) -> None:
+    """Whoever looked inside while it was away marked it offline, and what was due then went."""
+    (deaf.disk / "sub" / "a.jpg").unlink()
+    time.sleep(0.3)
+    assert deaf.photos() == 1  # nobody said a word
+    deaf.indexer.order(lambda: deaf.library.set_offline(deaf.root.root_id, True) or 0)
+    until(lambda: deaf.photos() == 0)
+    until(lambda: not deaf.library.reader.roots()[0].offline)
+
+
+def test_an_event_in_a_folder_that_is_not_there_is_a_reason_to_doubt(deaf: Running) -> None:
+    """Events below a folder that moves may name where it was."""
+    (deaf.disk / "sub" / "a.jpg").unlink()
+    deaf.indexer.hints.path(deaf.root.root_id, b"before/a.jpg")
+    until(lambda: deaf.photos() == 0)
+
+
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="asks inotify's own lists")
 @pytest.mark.parametrize("why", ["limit", "network"])
 def test_a_root_without_events_is_swept_often(
