@@ -3,7 +3,8 @@ layers of MiniLM.
 
     python -m models.train models/recipes/candle.py
 
-Two CPU cores, no GPU: see docs/experiments.md for how long and how good.
+Two CPU cores, no GPU. docs/experiments.md has how long and how good without its image stage
+(`--set image_epochs=0`); with it, it was not run.
 """
 
 from __future__ import annotations

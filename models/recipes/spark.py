@@ -4,7 +4,8 @@ them, by the cells of a preset (docs/training.md).
     python -m models.train models/recipes/spark.py
 
 `lantern`'s checkpoint comes from its own recipe, or from the shipped bundle
-(`python -m models.restore`). Two CPU cores, no GPU: see docs/experiments-distillation.md.
+(`python -m models.restore`). Ten steps of it were run: two CPU cores would need three hours
+(docs/experiments.md).
 """
 
 from models.distillation.recipe import DistillRecipe
