@@ -59,6 +59,7 @@ def test_a_hit_that_stands_for_others_says_so_and_opens_into_them(open_page: Ope
     expect(page.locator(".stack")).to_have_text("+3")
     page.locator(".stack").click()
     expect(chip).to_contain_text("with green")
+    expect(window.options).to_have_count(4)  # till then the photo clicked is the chosen one
     expect(page.locator("#pills")).to_be_hidden()  # no past search goes on from here
     window.press("End")
     expect(window.box).to_have_value("")
