@@ -54,7 +54,7 @@ class Asker:
     ) -> list[bytes]:
         """Make photos say what the XMP files beside them say now: those that belong to these
         files (None: there is none any more), and others that may have lost or got one. Returns
-        the files that are still being written."""
+        what to look at again: files still being written, and photos out of reach just now."""
         now_ns = self._clock_ns()
         waiting = [p for p, s in sidecars.items() if s and 0 <= now_ns - s.mtime_ns < settle_ns]
         settled = sidecars.keys() - set(waiting)
@@ -62,12 +62,14 @@ class Asker:
         for photo_id in sorted(photos):
             if self._should_stop():
                 break
-            self._compare(photo_id)
+            places = self._compare(photo_id)
+            waiting += [path for here, path in places if here.root_id == root.root_id]
         return waiting
 
-    def _compare(self, photo_id: int) -> None:
+    def _compare(self, photo_id: int) -> list[tuple[Root, bytes]]:
         """Ask a photo again unless its sidecar is the one that it was read with: of several
-        locations, by their order, that of the first which has one."""
+        locations, by their order, that of the first which has one. Returns those where no file
+        was to be had: gone for good, or in a folder that will be back, with what lies in it."""
         places = self._library.online_places(photo_id)
         read_with = self._library.beside(photo_id)
         found: bytes | None = None
@@ -77,11 +79,15 @@ class Asker:
             if found is not None:
                 at = [place]
                 break
-        if at and found != read_with:
-            root, path = at[0]
-            self._ask(root, [path], give_up=False)
+        away = [place for place in places if _is_away(_absolute(*place))]
+        if away or not at or found == read_with:
+            return away
+        root, path = at[0]
+        return [] if self._ask(root, [path], give_up=False) else at
 
-    def _ask(self, root: Root, paths: Sequence[bytes], *, give_up: bool) -> None:
+    def _ask(self, root: Root, paths: Sequence[bytes], *, give_up: bool) -> bool:
+        """False where a file was not to be had just now."""
+        had = True
         changes = Changes(root.root_id)
         for task, outcome in self._pool.run(self._tasks(root, paths)):
             if isinstance(outcome, Picture):
@@ -89,13 +95,16 @@ class Asker:
                 if photo_id is not None:
                     self._thumbnails.put(outcome.content_hash, outcome.picture)
                     changes.told.append((photo_id, outcome.facts, outcome.colour))
-            elif isinstance(outcome, Rejected) and not outcome.transient and give_up:
+            elif isinstance(outcome, Rejected) and outcome.transient:
+                had = False
+            elif isinstance(outcome, Rejected) and give_up:
                 place = self._library.known(root.root_id, task.key)
                 if place is not None and place.photo_id is not None:
                     changes.told.append((place.photo_id, Facts(), None))
             if len(changes.told) >= BATCH:
                 changes = self._commit(changes)
         self._commit(changes)
+        return had
 
     def _tasks(self, root: Root, paths: Iterable[bytes]) -> Iterable[Task]:
         for path in paths:
@@ -106,6 +115,16 @@ class Asker:
     def _commit(self, changes: Changes) -> Changes:
         self._library.commit(changes, now_ns=self._clock_ns())
         return Changes(changes.root_id)
+
+
+def _is_away(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # there, and out of reach for another reason
+        return False
+    return False
 
 
 def _absolute(root: Root, path: bytes) -> str:

@@ -36,7 +36,7 @@ ROOT_CHECK_SECONDS: Final = 5.0  # between looks at whether roots came or went
 UNWATCHED_SECONDS: Final = 60.0  # between sweeps of a root that no events tell of, at least
 SWEEP_SHARE: Final = 50.0  # and times what a sweep took: at most 2 % of a core
 SLEPT_SECONDS: Final = 30.0  # by which the clocks part while a machine sleeps
-RENEW_SECONDS: Final = 300.0  # between two tries to watch a root from scratch
+RENEW_SECONDS: Final = 30.0  # between two tries to watch a root from scratch, at least
 GONE_SECONDS: Final = 2.0  # from a folder's disappearance to the sweep that asks where it went
 TEXTS_AT_ONCE: Final = 4  # pictures, a second or two each; then hints and orders are looked at
 TRIM_SECONDS: Final = 1800.0
@@ -317,29 +317,35 @@ class Indexer:
         if watched is not None and watched & gone:  # moved out, and watched wherever it is now
             self._watcher.renew(root)
         self._require_watches(root, folders)
+        self._restless.add(root.root_id)
 
     def _check_folders(self) -> None:
-        """At rest, after folders came or went: is each watched that the library knows?"""
+        """At rest, after folders came or went: is each watched that the library knows, and
+        under its own name?"""
         for root in self._library.roots() if self._restless else ():
             if root.root_id in self._restless and not (root.offline or is_network(root.path)):
-                known = self._library.remembered(root.root_id, b"").values()
-                self._require_watches(root, frozenset(row[0] for row in known) - {0})
+                known = self._library.remembered(root.root_id, b"").items()
+                inodes = {path: row[0] for path, row in known if row[0]}
+                misnamed = self._watcher.misnamed(root, inodes)
+                self._require_watches(root, frozenset(inodes.values()), misnamed=misnamed)
         self._restless.clear()
 
-    def _require_watches(self, root: Root, folders: frozenset[int]) -> None:
-        """Watch a root from scratch where a folder is not watched, and sweep it often until
-        all are: watchdog may lose one that moves while it looks, or the system have no more."""
+    def _require_watches(self, root: Root, folders: frozenset[int], *, misnamed: int = 0) -> None:
+        """Watch a root from scratch where a folder is not watched, or under another's name, and
+        sweep it often until all are: watchdog may lose one that moves while it looks, or the
+        system have no more."""
         watched = watched_inodes()
         if watched is None:
             return
-        missing = len(folders - watched)
+        missing = len(folders - watched) + misnamed
         if not missing:
             self._unwatched.discard(root.root_id)
             return
         log.warning("watch.incomplete path=%r folders=%d", root.path, missing)
         self._unwatched.add(root.root_id)
-        now = time.monotonic()
-        if now - self._renewed.get(root.root_id, float("-inf")) > RENEW_SECONDS:
+        now, took = time.monotonic(), self._swept.get(root.root_id, (0.0, 0.0))[1]
+        pause = max(RENEW_SECONDS, SWEEP_SHARE * took)  # it ends in a sweep
+        if now - self._renewed.get(root.root_id, float("-inf")) > pause:
             self._renewed[root.root_id] = now
             self._watcher.renew(root)
 

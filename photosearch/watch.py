@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 QUIET_SECONDS: Final = 0.3  # after the last event for a path, before it is looked at
 FDINFO: Final = Path("/proc/self/fdinfo")
-_WATCHED: Final = re.compile(r"^inotify wd:[0-9a-f]+ ino:([0-9a-f]+) ", re.MULTILINE)
+_WATCHED: Final = re.compile(r"^inotify wd:([0-9a-f]+) ino:([0-9a-f]+) ", re.MULTILINE)
 MAX_PENDING: Final = 20_000  # paths; with more, sweeping the root is cheaper
 
 
@@ -187,6 +187,33 @@ class Watcher:
         self.forget(root.root_id)
         return self.watch(root)
 
+    def misnamed(self, root: Root, folders: Mapping[bytes, int]) -> int:
+        """How many of these folders (path in the root -> inode) watchdog would name wrongly.
+
+        When a folder leaves the root and comes back somewhere else, and then the one it was in
+        is renamed, watchdog's table puts it there again. Events that name a hidden folder or
+        one with the mark are dropped, so that the true folder's changes would go unnoticed.
+        """
+        watches = _kernel_watches()
+        names = self._names(root)
+        if watches is None or not names:
+            return 0
+        base = os.fsencode(root.path)
+        return sum(
+            (os.path.join(base, path) if path else base) not in map(names.get, watches[inode])
+            for path, inode in folders.items()
+            if inode in watches
+        )
+
+    def _names(self, root: Root) -> dict[int, bytes]:
+        """What watchdog calls each of the kernel's watches; empty where it has no such table."""
+        names: dict[int, bytes] = {}
+        for emitter in list(getattr(self._observer, "emitters", ())):
+            if emitter.watch.path == root.path:
+                group = getattr(emitter, "_inotify", None)
+                names.update(getattr(group, "_active_callbacks_by_watch", {}))
+        return names
+
     def _is_alive(self, root: Root) -> bool:
         """Whether the thread that reads a root's events still runs: it ends with its folder."""
         return any(
@@ -275,12 +302,19 @@ def watched_inodes() -> set[int] | None:
     A root's watch is taken silently in part when the system's limit is reached, and
     outlives its folder's move to somewhere else: watchdog says neither.
     """
-    found: set[int] = set()
+    watches = _kernel_watches()
+    return None if watches is None else set(watches)
+
+
+def _kernel_watches() -> dict[int, set[int]] | None:
+    """Inode -> numbers of the watches on it; None where the system does not tell."""
+    found: dict[int, set[int]] = {}
     try:
         for name in os.listdir(FDINFO):
             with contextlib.suppress(OSError):  # closed since it was listed
                 text = (FDINFO / name).read_text(encoding="ascii", errors="replace")
-                found.update(int(inode, 16) for inode in _WATCHED.findall(text))
+                for wd, inode in _WATCHED.findall(text):
+                    found.setdefault(int(inode, 16), set()).add(int(wd, 16))
     except OSError:
         return None
     return found

@@ -179,6 +179,27 @@ def test_a_new_folder_that_is_not_watched_is_noticed_at_rest(
     until(lambda: running.photos() == 1 and not running.indexer._unwatched)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="asks inotify's own lists")
+def test_a_folder_that_left_and_returned_is_heard_after_its_old_one_was_hidden(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GONE_SECONDS", 0.1)
+    running.indexer.start()
+    until(lambda: running.root.root_id in running.indexer._swept)
+    (running.disk / "trip/day").mkdir(parents=True)  # no sweep has met them
+    (running.disk / "trip/day/a.jpg").write_bytes(jpeg(1))
+    until(lambda: running.photos() == 1)
+    (running.disk / "trip/day").rename(tmp_path / "outside")
+    time.sleep(0.1)  # for watchdog to take it for gone, and the sweep not to come yet
+    (tmp_path / "outside").rename(running.disk / "day")
+    time.sleep(0.1)
+    (running.disk / "trip").rename(running.disk / ".trip")
+    until(lambda: not len(running.indexer.hints) and not running.indexer._restless)
+    time.sleep(1.0)  # and is at rest: nothing else would look
+    (running.disk / "day/b.jpg").write_bytes(jpeg(2))
+    until(lambda: running.photos() == 2)
+
+
 def test_on_battery_nothing_is_indexed_until_mains_are_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,47 @@ def test_a_sidecar_still_being_written_is_looked_at_later(bench: Bench) -> None:
     assert facts(bench, "a.jpg").rating == 4
 
 
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_drive_that_goes_while_sidecars_are_compared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, returns: bool
+) -> None:
+    """The folder was listed with its new XMP file; what lies beside the photo was looked for
+    when the drive was away. Taken for settled, the two would never be compared again."""
+    bench.write("in/a.jpg", jpeg(1))
+    bench.sync()
+    bench.write("in/a.xmp", packet(rating=5))
+    away = bench.disk.with_name("away")
+    read_beside = sidecar.read_beside
+
+    def read_while_away(path: str) -> bytes:
+        bench.disk.rename(away)
+        return read_beside(path)
+
+    monkeypatch.setattr(sidecar, "read_beside", read_while_away)
+    waiting = bench.ingest.sync(bench.root, Totals())
+    monkeypatch.undo()
+    assert waiting == [b"in/a.jpg"]
+    if returns:
+        away.rename(bench.disk)
+        assert bench.ingest.look_at(bench.root, waiting, Totals()) == []
+    else:  # and what was to be looked at again is forgotten with the drive
+        assert bench.ingest.look_at(bench.root, waiting, Totals()) == []
+        away.rename(bench.disk)
+        bench.sync()
+    assert facts(bench, "in/a.jpg").rating == 5
+
+
+def test_a_place_that_is_gone_is_looked_at_once_more_and_no_oftener(bench: Bench) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        bench.write(name, jpeg(1))
+    bench.sync()
+    (bench.disk / "b.jpg").unlink()  # of which no event told
+    bench.write("a.xmp", packet())
+    assert bench.ingest.look_at(bench.root, [b"a.xmp"], Totals()) == [b"b.jpg"]
+    assert bench.ingest.look_at(bench.root, [b"b.jpg"], Totals()) == []
+    assert facts(bench, "a.jpg").rating == 4
+
+
 def test_an_older_library_finds_its_sidecars_once(bench: Bench) -> None:
     """Where nobody looked at XMP files the folders are as they were: they are compared anew."""
     bench.write("a.jpg", jpeg(1))

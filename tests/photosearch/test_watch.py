@@ -246,6 +246,33 @@ def test_a_moved_out_folder_is_watched_until_its_root_is_renewed(
 
 
 @linux
+def test_a_folder_that_is_told_under_anothers_name_is_noticed(
+    live: tuple[Hints, Watcher], tmp_path: Path
+) -> None:
+    """It leaves, returns elsewhere, and the folder it was in is renamed: watchdog takes it for
+    renamed as well, here into a hidden one, whose events are nobody's business."""
+    hints, watcher = live
+    disk = tmp_path / "photos"
+    (disk / "a/sub").mkdir(parents=True)
+    root = Root(1, str(disk), False)
+    assert watcher.watch(root)
+    inode = os.stat(disk / "a/sub").st_ino
+    assert watcher.misnamed(root, {b"a/sub": inode, b"": os.stat(disk).st_ino}) == 0
+    (disk / "a/sub").rename(tmp_path / "outside")
+    assert said_within(hints, 5.0, Due(1, folders=frozenset([b"a/sub"])))
+    (tmp_path / "outside").rename(disk / "back")
+    assert said_within(hints, 5.0, Due(1, folders=frozenset([b"back"])))
+    assert watcher.misnamed(root, {b"back": inode}) == 0
+    (disk / "a").rename(disk / ".a")
+    assert said_within(hints, 5.0, Due(1, folders=frozenset([b"a"])))
+    assert watcher.misnamed(root, {b"back": inode}) == 1
+    assert watcher.renew(root)
+    assert watcher.misnamed(root, {b"back": inode}) == 0
+    (disk / "back/a.jpg").write_bytes(b"x")
+    assert said_within(hints, 5.0, Due(1, paths=frozenset([b"back/a.jpg"])))
+
+
+@linux
 def test_a_watch_whose_thread_has_ended_is_taken_up_again(
     live: tuple[Hints, Watcher], tmp_path: Path
 ) -> None:
