@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +21,8 @@ from photosearch.types import Matrix, Preprocess
 if TYPE_CHECKING:
     import onnxruntime
 
-# Per run: it bounds the memory of activations. 8 cost 76 MB less than 16 and no more time
-# (lantern, docs/ingest.md); from there on smaller ones cost time.
+# In work at a time: it bounds the memory of activations. 8 cost 76 MB less than 16 and no more
+# time (lantern, docs/ingest.md).
 MAX_IMAGES: Final = 8
 
 
@@ -34,6 +35,10 @@ class OnnxEncoder:
     Each tower loads when it is first used: a search without new photos never
     loads the image tower, and indexing's worker threads inherit the low priority
     of the thread that first asks for them.
+
+    Photos are shared out among `threads`, each of which embeds its own from end to end:
+    two threads that share every product instead take a sixth more processor time, and a
+    third more time (docs/ingest.md).
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
@@ -42,19 +47,21 @@ class OnnxEncoder:
         self.dim = bundle.dim
         self.preprocess: Preprocess = bundle.preprocess
         self._tokenizer = open_tokenizer(bundle)
-        self._image = _Tower(image, threads)
+        self._image = _Tower(image)
         # One short text is over before a second thread has woken: two threads take 1.3 to 1.5
         # times one's processor time and save no time that can be felt (docs/search-bar.md).
-        self._text = _Tower(text, 1)
+        self._text = _Tower(text)
+        self._threads = min(threads or os.cpu_count() or 1, MAX_IMAGES)
+        self._workers = ThreadPoolExecutor(self._threads, "embedding")  # started when needed
 
     def images(self, images: NDArray[np.float32]) -> Matrix:
         side = self.preprocess.side_px
         assert images.ndim == 4 and images.shape[1:] == (3, side, side), images.shape
-        parts = [
-            self._run(self._image, "pixels", images[start : start + MAX_IMAGES])
-            for start in range(0, len(images), MAX_IMAGES)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+        share = MAX_IMAGES // self._threads
+        parts = [images[start : start + share] for start in range(0, len(images), share)]
+        run = functools.partial(self._run, self._image, "pixels")
+        found = list(self._workers.map(run, parts) if len(parts) > 1 else map(run, parts))
+        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
 
     def texts(self, texts: Sequence[str]) -> Matrix:
         if not texts:
@@ -80,18 +87,17 @@ class OnnxEncoder:
 
 
 class _Tower:
-    """One ONNX file, loaded on first use."""
+    """One ONNX file, loaded on first use. A run takes the thread that asks for it."""
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._threads = threads
         self._lock = threading.Lock()
         self._session: onnxruntime.InferenceSession | None = None
 
     def session(self) -> onnxruntime.InferenceSession:
         with self._lock:
             if self._session is None:
-                self._session = _session(self._file, self._threads)
+                self._session = _session(self._file)
             return self._session
 
 
@@ -110,13 +116,11 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(file: Path) -> onnxruntime.InferenceSession:
     runtime = _runtime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Idle worker threads sleep: spinning would heat the user's machine between photos.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return runtime.InferenceSession(

@@ -19,6 +19,7 @@ from photosearch.bundle import (
     open_bundle,
     require_bundle,
     sha256_of,
+    shipped_bundles,
     verify_files,
 )
 from photosearch.errors import BundleError
@@ -163,6 +164,19 @@ def test_encoders_that_do_not_load_are_named(made: Path) -> None:
     encoder = OnnxEncoder(open_bundle(made))
     with pytest.raises(BundleError, match=r"text\.onnx: ONNX Runtime cannot load it"):
         encoder.texts(["a"])
+
+
+def test_photos_are_shared_out_among_threads_and_come_back_in_order() -> None:
+    bundle = open_bundle(shipped_bundles() / "lantern")
+    side = bundle.preprocess.side_px
+    rng = np.random.default_rng(0)
+    photos = rng.standard_normal((11, 3, side, side), dtype=np.float32)
+    alone = OnnxEncoder(bundle, threads=1)
+    one_by_one = np.concatenate([alone.images(photo[None]) for photo in photos])
+    for threads in (1, 3, 100):
+        together = OnnxEncoder(bundle, threads=threads).images(photos)
+        np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+    assert alone.images(photos[:0]).shape == (0, bundle.dim)
 
 
 def test_a_background_of_another_width_is_refused(made: Path) -> None:
