@@ -72,6 +72,7 @@ class _Work:
     gone: dict[int, list[bytes]]  # photo -> forgotten paths it had, not yet matched to a new one
     totals: Totals
     waiting: list[bytes] = field(default_factory=list)
+    found: set[int] = field(default_factory=set)  # photos known already that got a new place
 
 
 class Ingest:
@@ -134,11 +135,10 @@ class Ingest:
         )
         totals.seen += tree.seen
         totals.unchanged += tree.seen - len(tree.files)
-        waiting = self._carry_out(root, known, todo, totals)
-        had = (place.photo_id for place in known.values() if place.photo_id is not None)
-        waiting += self._follow_sidecars(
-            root, tree.sidecars, self._library.told_beside(had), totals
-        )
+        work = self._carry_out(root, known, todo, totals)
+        had = {place.photo_id for place in known.values() if place.photo_id is not None}
+        suspects = self._library.told_beside(had | work.found)
+        waiting = work.waiting + self._follow_sidecars(root, tree.sidecars, suspects, totals)
         if not self._should_stop():
             self._remember(root, under, tree, waiting, remembered)
         if not under:
@@ -212,7 +212,7 @@ class Ingest:
                 pending.update((name, None) for name in names if name not in on_disk)
         todo = plan(known, on_disk, self._clock_ns(), settle_ns=self._settle_ns)
         totals.seen += len(on_disk)
-        waiting = self._carry_out(root, known, todo, totals)
+        waiting = self._carry_out(root, known, todo, totals).waiting
         now = (self._library.known(root.root_id, path) for path in on_disk)
         places = [*known.values(), *(place for place in now if place is not None)]
         touched = {place.photo_id for place in places if place.photo_id is not None}
@@ -238,7 +238,7 @@ class Ingest:
 
     def _carry_out(
         self, root: Root, known: Mapping[bytes, Location], todo: Plan, totals: Totals
-    ) -> list[bytes]:
+    ) -> _Work:
         gone: dict[int, list[bytes]] = {}
         for path in todo.forget:
             if (photo_id := known[path].photo_id) is not None:
@@ -250,7 +250,7 @@ class Ingest:
         self._decode(work, unread)
         self._on_progress(totals)
         totals.waiting += len(work.waiting)
-        return work.waiting
+        return work
 
     def _identify(self, work: _Work, todo: Plan) -> list[tuple[bytes, Stamp]]:
         """Commit what needs no decoding: moves, copies and deletions. Returns the rest."""
@@ -264,6 +264,7 @@ class Ingest:
                 unread.append((path, stamp))
                 continue
             self._count(work, path, photo_id)
+            work.found.add(photo_id)
             changes.located.append((path, stamp, photo_id))
             if len(changes.located) >= COMMIT_PATHS:
                 changes = self._commit(changes)
@@ -333,6 +334,7 @@ class Ingest:
             photo_id = self._library.photo_with_hash(picture.content_hash)
             self._count(work, path, photo_id)
             if photo_id is not None:  # an earlier batch held the same bytes
+                work.found.add(photo_id)
                 changes.located.append((path, picture.stamp, photo_id))
                 continue
             pictures[picture.content_hash] = picture

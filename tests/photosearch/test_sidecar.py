@@ -126,6 +126,18 @@ def test_a_photo_that_leaves_its_sidecar_forgets_it(bench: Bench) -> None:
     assert facts(bench, "b.jpg").rating is None
 
 
+def test_a_photo_that_leaves_its_sidecar_and_is_found_later_forgets_it(bench: Bench) -> None:
+    """As events tell it: the folder it left is looked at before the one it is in."""
+    bench.write("in/a.jpg", jpeg(1))
+    bench.write("in/a.xmp", packet())
+    (bench.disk / "out").mkdir()
+    bench.sync()
+    (bench.disk / "in/a.jpg").rename(bench.disk / "out/b.jpg")
+    for folder in (b"in", b"out"):
+        assert bench.ingest.sync(bench.root, Totals(), under=folder) == []
+    assert facts(bench, "out/b.jpg").rating is None
+
+
 def test_a_sidecar_still_being_written_is_looked_at_later(bench: Bench) -> None:
     bench.write("a.jpg", jpeg(1))
     bench.sync()
