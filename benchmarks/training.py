@@ -1,6 +1,7 @@
 """What distillation costs on top of the towers, what a cache saves, and what a batch weighs.
 
     python -m benchmarks.training [--side 96] [--batch 32] [--steps 3]
+    python -m benchmarks.training --layouts 3 --side 192 --batch 128
 
 Times are CPU seconds of one thread, so the ratios hold on a busy machine; memory is the
 peak of a fresh process. Towers are first-light's (27 million parameters), all of them
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,9 +28,9 @@ from torch import Tensor
 from models.distillation.cells import GRID, CellSpec
 from models.distillation.embeddings import EmbeddingSet
 from models.distillation.graph import KnowledgeGraph
-from models.distillation.loop import compute
+from models.distillation.loop import compute, keep_memory
 from models.losses import info_nce
-from models.students import DualEncoder, first_light
+from models.students import DualEncoder, first_light, spark
 
 TOKENS = 32
 
@@ -152,6 +154,48 @@ def one_peak(count: int, parts: int, side: int) -> float:
     return memory_mb("VmHWM") - before
 
 
+LAYOUTS = ("planes", "channels last", "channels last, memory kept")
+
+
+def image_step_ms(how: str, count: int, side: int) -> dict[str, float]:
+    """CPU of this process for a photo, forward and backward through spark's image tower: the
+    median of three steps after two, as user and system time; and peak memory."""
+    if "kept" in how:
+        keep_memory()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    tower = DualEncoder(spark(side_px=side)).image.train()
+    if "channels" in how:
+        tower.to(memory_format=torch.channels_last)
+    pixels = torch.randn(count, 3, side, side)
+    found: list[tuple[float, float]] = []
+    for _ in range(5):
+        before = os.times()
+        image = tower(pixels)
+        (image * torch.arange(image.shape[1])).square().sum().backward()
+        tower.zero_grad(set_to_none=True)
+        after = os.times()
+        found.append((after.user - before.user, after.system - before.system))
+    user, system = sorted(found[2:], key=sum)[1]
+    return {
+        "user_ms": round(1000 * user / count, 1),
+        "system_ms": round(1000 * system / count, 1),
+        "peak_mb": round(memory_mb("VmHWM")),
+    }
+
+
+def layouts(count: int, side: int, rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Every kind in a process of its own, in turn; what the C library keeps is kept for good."""
+    found: dict[str, list[dict[str, float]]] = {how: [] for how in LAYOUTS}
+    for _ in range(rounds):
+        for how in LAYOUTS:
+            command = [sys.executable, "-m", "benchmarks.training", "--layout", how]
+            command += ["--batch", str(count), "--side", str(side)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[how].append(json.loads(done.stdout))
+    return found
+
+
 def memory_mb(which: str) -> float:
     """VmRSS now or VmHWM, its peak, of this process. Not getrusage: its peak is handed down
     by the process that started this one, and that is larger."""
@@ -169,8 +213,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--layouts", type=int, metavar="ROUNDS", help="of an image tower alone")
+    parser.add_argument("--layout", choices=LAYOUTS, help=argparse.SUPPRESS)
     parser.add_argument("--peak", type=int, nargs=2, metavar=("BATCH", "PARTS"))
     args = parser.parse_args()
+    if args.layout:
+        print(json.dumps(image_step_ms(args.layout, args.batch, args.side)))
+        return
+    if args.layouts:
+        print(json.dumps(layouts(args.batch, args.side, args.layouts), indent=1))
+        return
     if args.peak:
         print(one_peak(*args.peak, args.side))
         return

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from models.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from models.data import split_patterns
+from models.distillation.loop import keep_memory
 from models.distillation.recipe import DistillRecipe
 from models.distillation.stages import run
 from models.fresh import make_student
@@ -139,4 +140,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_memory()
     sys.exit(main())

@@ -9,6 +9,7 @@ arXiv:2101.06983): the gradient is that of the whole batch, in the memory of one
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from models.distillation.errors import NotFinite
 
 BETAS: Final = (0.9, 0.98)
 REFERENCE_BATCH: Final = 1024  # that a recipe's learning rate is for
+M_TRIM_THRESHOLD: Final = -1  # malloc.h of glibc
+M_MMAP_MAX: Final = -4
 
 # (B, D) image, (B, D) text -> the loss of the whole batch and a report of it.
 LossOf = Callable[[Tensor, Tensor], tuple[Tensor, Any]]
@@ -130,6 +133,20 @@ def freeze_norms(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eval()
+
+
+def keep_memory() -> bool:
+    """Have the C library keep freed memory for the next step; whether it can.
+
+    glibc gives blocks of 32 MB and more back to the kernel at once, and gets them again, page by
+    page and zeroed, for the next layer: half of a large batch's time. For programs only: it
+    holds for the whole process, whose memory no longer shrinks.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:

@@ -369,7 +369,10 @@ def _save_final(given: Given, file: Path, metrics: dict[str, float]) -> None:
             student=student.config,
             vocabulary=given.vocabulary,
             step=0,
-            weights={name: value.detach().cpu() for name, value in student.state_dict().items()},
+            weights={
+                name: value.detach().cpu().contiguous()
+                for name, value in student.state_dict().items()
+            },
             training={},
             background=None,
             metrics=metrics,

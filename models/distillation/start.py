@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoint import build, load_checkpoint
+from models.checkpoint import Checkpoint, build, load_checkpoint
 from models.data import read_examples, read_photos
 from models.distillation.cache import WHOLE, EmbeddingCache, build_cache, crop, usable_captions
 from models.distillation.distributed import World
@@ -59,13 +59,16 @@ def start(recipe: DistillRecipe, world: World) -> Given:
     """Student, teacher or its cache, preset. The first process makes the cache."""
     torch.manual_seed(recipe.seed)
     if recipe.init:
-        loaded = load_checkpoint(Path(recipe.init))
+        loaded = at_side(load_checkpoint(Path(recipe.init)), recipe.side_px)
         student, vocabulary = build(loaded), loaded.vocabulary
         base = dataclasses.replace(loaded.recipe, name=recipe.name, version=recipe.version)
     else:
         base = recipe.base()
         student, vocabulary = make_student(base)
+        inherit_space(student, recipe.teacher)
     student.requires_grad_(True).to(world.device)
+    # Convolutions of few channels are a third faster so; docs/training.md has what is measured.
+    student.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not recipe.teacher:
         raise TeacherMissing(
             "a recipe needs teacher: cache:DIR, surrogate:FILE, open_clip:..., hf:DIR"
@@ -100,6 +103,40 @@ def start(recipe: DistillRecipe, world: World) -> Given:
         reducer=Reducer(parts, sample, student.config.dim),
         world=world,
     )
+
+
+def at_side(loaded: Checkpoint, side_px: int) -> Checkpoint:
+    """The same weights for photos of another side: convolutions have the same at any."""
+    return dataclasses.replace(
+        loaded,
+        recipe=dataclasses.replace(loaded.recipe, side_px=side_px),
+        student=dataclasses.replace(loaded.student, side_px=side_px),
+    )
+
+
+@torch.no_grad()
+def inherit_space(student: DualEncoder, spec: str) -> None:
+    """Of a teacher of ours with the same two parts, take what lays out the class part, and the
+    text head where it fits: the student starts with the teacher's axes, not with its own."""
+    kind, _, where = spec.partition(":")
+    if kind != "surrogate" or not Path(where).is_file():
+        return
+    loaded = load_checkpoint(Path(where))
+    mine, theirs = student.config, loaded.student
+    if any(
+        getattr(mine, name) != getattr(theirs, name) for name in ("caption_dim", "class_dim")
+    ) or (mine.text.width, mine.image.classes) != (theirs.text.width, theirs.image.classes):
+        return
+    shared = {f"image.head.{name}" for name in ("class_vectors",)} | {
+        f"text.head.{name}"
+        for name in ("sentence_mean", "class_mean", "class_axes", "linear", "gate")
+    }
+    kept = {
+        name: value
+        for name, value in loaded.weights.items()
+        if name in shared or name.rpartition(".")[0] in shared
+    }
+    student.load_state_dict(kept, strict=False)
 
 
 def open_cache(recipe: DistillRecipe, world: World) -> EmbeddingCache:
