@@ -38,6 +38,7 @@ from models.layers import (
     minilm_vocabulary,
     unit,
 )
+from models.narrow import inherit_image, is_narrower
 from models.shrink import inherit_text
 from photosearch.tokenizer import WordPieceTokenizer
 
@@ -222,15 +223,23 @@ def kept_pieces(vocabulary: Sequence[str]) -> list[int]:
 
 
 @torch.no_grad()
-def inherit(student: DualEncoder, vocabulary: Sequence[str], texts: Sequence[str]) -> None:
+def inherit(
+    student: DualEncoder, vocabulary: Sequence[str], texts: Sequence[str], pixels: Tensor
+) -> None:
     """Fill a student with what its size can take from published weights; the rest stays random.
 
-    An image network of a published shape takes its weights whole. The text encoder takes
-    MiniLM's rows, first layers and units, as models/shrink.py says; `texts` show which count.
+    An image network of a published shape takes its weights whole, a narrower one those of
+    EfficientNet-lite0 that count on the photos `pixels` (B, 3, S, S), as models/narrow.py says.
+    The text encoder takes MiniLM's rows, first layers and units, as models/shrink.py says;
+    `texts` show which count.
     """
     loaders = {LITE0: load_lite0, LITE2: load_lite2}
     if student.config.image in loaders:
         loaders[student.config.image](student.image.backbone)
+    elif is_narrower(student.config.image, LITE0):
+        whole = EfficientNetLite(LITE0, side_px=student.config.side_px).eval()
+        load_lite0(whole)
+        inherit_image(student.image.backbone, whole, pixels)
     encoder = student.text.encoder
     if encoder.config.width != MINILM.width:
         return
@@ -313,7 +322,7 @@ def candle(
 def spark(
     *, vocabulary: int = 8_000, side_px: int = 192, class_share: float = 0.3
 ) -> StudentConfig:
-    """About 3 MB in int8: a narrow network of our own, and one thin layer of MiniLM."""
+    """About 3 MB in int8: EfficientNet-lite0 made narrow, and one thin layer of MiniLM."""
     return StudentConfig(
         image=EfficientNetConfig(
             stages=(
@@ -329,8 +338,8 @@ def spark(
         ),
         text=BertConfig(vocabulary=vocabulary, layers=1, hidden=256, factor=48, positions=32),
         side_px=side_px,
-        caption_dim=96,
-        class_dim=96,
+        caption_dim=128,  # as lantern's, whose space it learns
+        class_dim=128,
         class_share=class_share,
         class_temperature=1.5,
         gate_start=0.3,

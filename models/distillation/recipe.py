@@ -47,6 +47,10 @@ class DistillRecipe:
     init: str = ""  # a checkpoint to start from, instead of the student's own weights
     teacher: str = ""  # see teachers.open_teacher; or cache:DIR
     live: bool = False  # run the teacher in every step instead of caching its vectors
+    text_tokens: int = 0  # the text network first learns MiniLM's sentences, for so many
+    sentences: str = ""  # and from these captions without photos: JSON lines
+    image_dropout: float = 0.65  # of the heads' inputs
+    text_dropout: float = 0.3
     freeze_norm: bool = True  # batch norms keep their statistics, so that batches may be split
 
     # Data
@@ -122,6 +126,10 @@ class DistillRecipe:
             student=self.student,
             data=self.data,
             val=self.val,
+            sentences=self.sentences,
+            text_tokens=self.text_tokens,
+            image_dropout=self.image_dropout,
+            text_dropout=self.text_dropout,
             unlabelled="",
             background="",
             training_data=self.training_data,

@@ -26,6 +26,7 @@ class Recipe:
     version: str
     title: str  # one line for the model card
     student: str = "first-light"  # a name in students.STUDENTS
+    init: str = ""  # a checkpoint whose networks are taken, instead of the student's own weights
 
     # Data
     data: str = "../shared/data/flickr8k-train-*.tar"  # photos with captions

