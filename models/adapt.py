@@ -377,7 +377,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new bundle")
-    parser.add_argument("--teacher", default="", metavar="SPEC", help="open_clip:NAME@FILE, hf:DIR")
+    parser.add_argument(
+        "--teacher", default="", metavar="SPEC", help="open_clip:NAME@FILE, hf:DIR, surrogate:FILE"
+    )
     parser.add_argument("--limit", type=int, default=500, help="photos looked at (default: 500)")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--json", action="store_true", help="one JSON object")

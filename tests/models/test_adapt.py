@@ -278,3 +278,32 @@ def test_dark_photos_gain_and_are_found_better(
         return sum(kinds[n] == labels[f.stem] for n, f in zip(found.tolist(), files, strict=True))
 
     assert right(out) >= right(shipped)
+
+
+def test_a_surrogate_teacher_through_the_whole_command(
+    shipped: Path,
+    photos: Path,
+    few_names: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A checkpoint of ours, of another width and side, is opened, asked, and named in what is
+    written; what it knows is random, so that it may just as well be refused."""
+    from tests.models.distillation.runs import tiny_teacher
+
+    teacher = f"surrogate:{tiny_teacher(tmp_path / 'teacher.pt')}"
+    out = tmp_path / "mine"
+    where = ["--bundle", str(shipped), "--photos", str(photos), "--out", str(out)]
+    code = main([*where, "--teacher", teacher, "--epochs", "2", "--json"])
+    said = capsys.readouterr()
+    if code == 0:
+        report = json.loads(said.out)
+        assert (report["photos"], report["held_out"], report["skipped"]) == (25, 5, 1)
+        assert report["gain_percent"] >= 1 and report["cosine_to_old"] >= 0.9
+        assert open_bundle(out).description["adapted"] == teacher
+    else:
+        assert code == 3 and not out.exists(), said.err
+        assert "not adopted: " in said.err
+    shutil.rmtree(out, ignore_errors=True)
+    assert main([*where, "--teacher", "surrogate:gone.pt"]) == 3
+    assert "gone.pt: no such checkpoint" in capsys.readouterr().err
