@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.layers import BertConfig, EfficientNetConfig, Stage
+from models.layers import BertConfig, EfficientNetConfig, Stage, fuse
 from models.recipes import Recipe
 from models.students import DualEncoder, StudentConfig
 from photosearch.errors import PhotosearchError
@@ -123,15 +123,21 @@ def build(checkpoint: Checkpoint) -> DualEncoder:
 
 
 class EagerEncoder:
-    """A checkpoint's student behind the calls of photosearch.encoder.Encoder."""
+    """A checkpoint's student behind the calls of photosearch.encoder.Encoder.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    fused: batch norms are folded into their convolutions, a third less work for the same
+    vectors but for rounding.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, fused: bool = False) -> None:
         self.preprocess: Preprocess = checkpoint.recipe.preprocess()
         self.dim = checkpoint.student.dim
         self.tokenizer = WordPieceTokenizer(
             checkpoint.vocabulary, context_length=checkpoint.student.text.positions
         )
         self._student = build(checkpoint)
+        if fused:
+            fuse(self._student)
 
     @torch.inference_mode()
     def images(self, images: NDArray[np.float32]) -> Matrix:

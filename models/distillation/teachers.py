@@ -80,7 +80,7 @@ class Surrogate:
         from models.checkpoint import EagerEncoder, load_checkpoint
 
         loaded = load_checkpoint(checkpoint)
-        self._encoder = EagerEncoder(loaded)
+        self._encoder = EagerEncoder(loaded, fused=True)
         self.preprocess = self._encoder.preprocess
         self.parts = (Part(self._encoder.dim, tau=0.05),)
         self.name = f"surrogate {loaded.recipe.name} {_digest(loaded.weights)}"

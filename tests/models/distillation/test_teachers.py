@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
+from models.checkpoint import EagerEncoder, load_checkpoint  # noqa: E402
 from models.distillation.cache import (  # noqa: E402
     EmbeddingCache,
     build_cache,
@@ -42,6 +43,7 @@ from models.distillation.teachers import (  # noqa: E402
     resized,
     split,
 )
+from photosearch.preprocess import normalise  # noqa: E402
 from photosearch.types import Preprocess  # noqa: E402
 from tests.models.distillation.runs import (  # noqa: E402
     prepared,
@@ -335,6 +337,11 @@ def test_the_surrogate_and_names_of_teachers(tmp_path: Path) -> None:
     assert teacher.images(pixels).shape == (2, sum(part.width for part in teacher.parts))
     assert teacher.texts(["a cat", "a dog"]).norm(dim=1).tolist() == pytest.approx([1, 1])
     assert "surrogate tiny" in teacher.name
+    # Its norms are folded in, which is faster and changes nothing but the last digits.
+    some = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype(np.uint8)
+    plain = EagerEncoder(load_checkpoint(prepared() / "teacher.pt"))
+    wanted = torch.from_numpy(plain.images(normalise(some, teacher.preprocess)))
+    torch.testing.assert_close(teacher.images(some), wanted, atol=1e-5, rtol=0)
     ensemble = open_teacher(f"0.7 surrogate:{prepared() / 'teacher.pt'} + surrogate:{prepared() / 'teacher.pt'}")  # noqa: E501  # fmt: skip
     assert [round(part.weight, 3) for part in ensemble.parts] == [0.412, 0.588]
     assert ensemble.images(pixels).shape[1] == 2 * teacher.images(pixels).shape[1]
