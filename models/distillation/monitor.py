@@ -56,19 +56,19 @@ def mean_off_diagonal(rows: Tensor) -> float:
 
 
 class Progress:
-    """Rate and time left, from a clock that is passed in."""
+    """Rate and time left, from a clock that is passed in; `done` steps were taken before."""
 
-    def __init__(self, steps: int, photos_per_step: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, steps: int, photos_per_step: int, clock: Callable[[], float], *, done: int = 0
+    ) -> None:
         self.steps, self.photos_per_step, self.clock = steps, photos_per_step, clock
         self.started = clock()
-        self.first: int | None = None
+        self.done = done
 
     def line(self, step: int, loss: float) -> str:
         """After `step` steps; the rate is over this process's own, not a resumed run's."""
-        if self.first is None:
-            self.first = step - 1
         seconds = max(self.clock() - self.started, 1e-9)
-        per_second = (step - self.first) / seconds
+        per_second = (step - self.done) / seconds
         left = (self.steps - step) / per_second
         return (
             f"step {step}/{self.steps} loss {loss:.4f} "

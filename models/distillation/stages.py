@@ -148,7 +148,7 @@ def _train(given: Given, phase: Phase, state: RunState | None) -> dict[str, floa
         else None
     )
     watch = CollapseWatch()
-    progress = Progress(steps, recipe.batch * world.size, time.perf_counter)
+    progress = Progress(steps, recipe.batch * world.size, time.perf_counter, done=phase.step)
     balance = GradMatch(recipe.rho) if recipe.balance == "gradmatch" else None
     metrics: dict[str, float] = {}
     for epoch in range(phase.step // per_epoch, recipe.epochs):

@@ -111,11 +111,12 @@ def test_collapse_is_noticed_early_and_said_once(caplog: pytest.LogCaptureFixtur
 
 def test_progress_tells_the_time_left_at_this_process_rate() -> None:
     now = [0.0]
-    progress = Progress(100, 32, lambda: now[0])
-    now[0] = 2.0
-    progress.line(41, 1.0)  # resumed after 40 steps
+    progress = Progress(100, 32, lambda: now[0], done=40)  # a resumed run
     now[0] = 4.0
     assert progress.line(42, 0.5) == "step 42/100 loss 0.5000 16 photos/s, 1 min 56 s left"
+    first = Progress(100, 32, lambda: now[0])
+    now[0] = 14.0  # the first line of a run that says one every ten steps
+    assert first.line(10, 1.0) == "step 10/100 loss 1.0000 32 photos/s, 1 min 30 s left"
     assert [duration(s) for s in (5, 65, 3725)] == ["5 s", "1 min 5 s", "1 h 2 min"]
 
 
