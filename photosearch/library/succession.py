@@ -51,7 +51,7 @@ class Succession:
             found: dict[int, Vector] = {}
             for content_hash, vector in vectors.items():
                 photo_id = photos.photo_with_hash(self._db, content_hash)
-                if photo_id is not None and embeddings.are_unit(vector[None, :])[0]:
+                if photo_id is not None and embeddings.is_unit(vector):
                     found[photo_id] = vector
             embeddings.add(self._db, self.space_id, found)
         return len(found)

@@ -23,12 +23,23 @@ from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
 from photosearch.library.succession import Succession
 from photosearch.places import EDITION, towns
-from photosearch.store import embeddings, facts, folders, graphs, grouping, photos, places, schema
+from photosearch.store import (
+    embeddings,
+    facts,
+    folders,
+    graphs,
+    grouping,
+    names,
+    photos,
+    places,
+    schema,
+)
 from photosearch.store.connection import (
     checkpoint,
     named_damage,
     open_writer,
     transaction,
+    unless_held,
 )
 from photosearch.types import Facts, Location, Root, Stamp, Vector
 
@@ -255,13 +266,13 @@ class Library:
         paths += [path for path, _, _ in changes.rejected]
         touched_folders = {path.rpartition(b"/")[0] for path in [*paths, *changes.forgotten]}
         folders.drop_folders(db, root_id, touched_folders)
-        before = (photos.location(db, root_id, path) for path in [*paths, *changes.forgotten])
-        touched = {place.photo_id for place in before if place and place.photo_id is not None}
+        before = (photos.holder(db, root_id, path) for path in [*paths, *changes.forgotten])
+        touched = {photo_id for photo_id in before if photo_id is not None}
         places: list[Location] = []
         vectors: dict[int, Vector] = {}
         changed: list[int] = []
         for new in changes.embedded:
-            if not embeddings.are_unit(new.vector[None, :])[0]:  # it would spoil every comparison
+            if not embeddings.is_unit(new.vector):  # it would spoil every comparison
                 places += [Location(root_id, p, stamp, None, NO_VECTOR) for p, stamp in new.places]
                 continue
             photo_id = photos.add_photo(
@@ -408,9 +419,13 @@ class Library:
     # --- when there is nothing else to do -----------------------------------------------------
 
     def rest(self) -> None:
-        """Empty the WAL, if anything was written since it was last emptied."""
+        """Index the names that wait for it, and empty the WAL, if anything was written since it
+        was last emptied."""
         if not self._rested:
             with named_damage(self.file):
+                if self._sound and names.are_waiting(self._db):
+                    with unless_held(self._db), transaction(self._db):
+                        names.index_waiting(self._db)
                 self._rested = checkpoint(self._db)
 
     def tend_graph(self, *, threads: int) -> bool:

@@ -86,6 +86,19 @@ def transaction(db: Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_foreign_keys(db: Connection) -> Iterator[None]:
+    """For migrations: to drop a table is then not to delete what points to it. SQLite hears
+    of it only between transactions."""
+    assert not db.in_transaction
+    kept = db.execute("PRAGMA foreign_keys").fetchone()[0]
+    db.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA foreign_keys = {kept}")
+
+
+@contextlib.contextmanager
 def snapshot(db: Connection) -> Iterator[None]:
     """Several reads that see one committed state."""
     db.execute("BEGIN")
@@ -102,16 +115,23 @@ def checkpoint(db: Connection) -> bool:
     Only the writer may call: before SQLite 3.51.3, two connections that checkpoint at
     once can lose a commit (the "WAL-reset" bug), and readers never do.
     """
+    busy = 1
+    with unless_held(db):
+        busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return not busy
+
+
+@contextlib.contextmanager
+def unless_held(db: Connection) -> Iterator[None]:
+    """Do this now, or leave it where another program holds the file. Waits for nobody."""
     db.execute("PRAGMA busy_timeout = 0")
     try:
-        busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        yield
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _HELD:
             raise
-        return False
     finally:
         db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    return not busy
 
 
 def problems(db: Connection, *, most: int = 20) -> list[str]:
@@ -130,8 +150,8 @@ def rows_by_table(db: Connection) -> dict[str, int]:
 
     # Without its plug-ins, which would run other packages' code inside the library.
     tables = Database(db, recursive_triggers=False, execute_plugins=False).tables
-    # SQLite's own, and those behind the indexes of words.
-    inner = ("sqlite_", "location_names", "facts_words", "texts_words")
+    # SQLite's own, those behind the indexes of words, and one that counts.
+    inner = ("sqlite_", "location_names", "facts_words", "texts_words", "photo_ids")
     return {table.name: table.count for table in tables if not table.name.startswith(inner)}
 
 

@@ -43,7 +43,9 @@ def put_facts(db: Connection, photo_id: int, facts: Facts, *, place: str, reader
         f" ON CONFLICT (photo_id) DO UPDATE SET {changed}",
         (photo_id, reader, place, *row),
     )
-    db.execute("UPDATE photos SET taken = ? WHERE id = ?", (facts.taken, photo_id))
+    db.execute(
+        "UPDATE photos SET taken = ?1 WHERE id = ?2 AND taken IS NOT ?1", (facts.taken, photo_id)
+    )
 
 
 def facts_of(db: Connection, photo_ids: Sequence[int]) -> dict[int, Told]:

@@ -35,6 +35,7 @@ from photosearch.conditions import (
     Written,
 )
 from photosearch.store.connection import Connection
+from photosearch.store.names import locations_named
 from photosearch.store.photos import MAX_SQL_VARIABLES, Place, join, roots
 from photosearch.store.places import KM_PER_DEGREE, distance_km, named
 from photosearch.types import Ids, Photo
@@ -261,7 +262,7 @@ def _taken_every(condition: TakenEvery) -> _Clause:
 
 def _in_folder(db: Connection, parts: tuple[str, ...]) -> _Clause:
     """A run of whole folder names at any depth, of which the root's own name is the first."""
-    clauses = [_path_has("/" + "/".join(parts) + "/")]
+    clauses = [_path_has(db, "/" + "/".join(parts) + "/")]
     for root in roots(db):
         if _folded(_own_name(root.path)) != _folded(parts[0]):
             continue
@@ -280,25 +281,25 @@ def _in_folder(db: Connection, parts: tuple[str, ...]) -> _Clause:
 
 
 def _name_has(db: Connection, text: str) -> _Clause:
-    clauses = [_path_has(text)]
+    clauses = [_path_has(db, text)]
     for root in roots(db):
         if _folded(text) in _folded(_own_name(root.path)):
             clauses.append(_Clause("l.root_id = ?", (root.root_id,)))
     return _any(clauses)
 
 
-def _path_has(text: str) -> _Clause:
+def _path_has(db: Connection, text: str) -> _Clause:
     """The path, as the index has it, contains the text in any case."""
     texts = _spellings(_bindable(text))
     if min(len(text) for text in texts) >= TRIGRAM:
         phrases = " OR ".join('"' + text.replace('"', '""') + '"' for text in texts)
-        sql = "l.id IN (SELECT rowid FROM location_names WHERE location_names MATCH ?)"
-        return _Clause(sql, (phrases,), of_location=True)
+        sql, values = locations_named(db, phrases)
+        return _Clause(f"l.id IN ({sql})", values, of_location=True)
     # Two characters are a whole word in Chinese. LIKE folds the case of ASCII alone.
     cases = dict.fromkeys(c for text in texts for c in (text, text.lower(), text.upper()))
     likes = ["'/' || CAST(l.path AS TEXT) LIKE ? ESCAPE '\\'"] * len(cases)
-    values = tuple(f"%{_escaped(text)}%" for text in cases)
-    return _Clause("(" + " OR ".join(likes) + ")", values, of_location=True)
+    parts = tuple(f"%{_escaped(text)}%" for text in cases)
+    return _Clause("(" + " OR ".join(likes) + ")", parts, of_location=True)
 
 
 def _any(clauses: Sequence[_Clause]) -> _Clause:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from photosearch.store.connection import Connection
+from photosearch.store.names import locations_named
 from photosearch.wording import MIN_LETTERS, is_han, stands_in, stems
 
 MAX_CANDIDATES: Final = 5000  # rows looked at for one word in one kind of text
@@ -123,14 +124,21 @@ def _candidates(
         ).fetchall()
         return None if len(found) > MAX_CANDIDATES else found
     starts = [stem.replace('"', '""') for stem in stems(word)]
-    where = f"{key} IN (SELECT rowid FROM {index} WHERE {index} MATCH ? LIMIT ?)"
-    sql = select.format(where=where)
     patterns = [" OR ".join(f'"{stem}"' for stem in starts)]
     if not is_han(word):  # letters within other words, as cat in vacation, may be what are too many
         edged = [f'"{edge}{stem}"' for stem in starts for edge in _EDGES]
         patterns.append(" OR ".join([*edged, *(f'^"{stem}"' for stem in starts)]))
     for pattern in patterns:
-        found = db.execute(sql, (pattern, MAX_CANDIDATES + 1)).fetchall()
+        ids, values = _listed(db, index, pattern)
+        found = db.execute(select.format(where=f"{key} IN ({ids})"), values).fetchall()
         if len(found) <= MAX_CANDIDATES:
             return found
     return None
+
+
+def _listed(db: Connection, index: str, pattern: str) -> tuple[str, tuple[str, ...]]:
+    """SQL that lists what an index of text finds, and what is bound in it."""
+    if index == "location_names":
+        return locations_named(db, pattern, most=MAX_CANDIDATES + 1)
+    most = MAX_CANDIDATES + 1
+    return f"SELECT rowid FROM {index} WHERE {index} MATCH ? LIMIT {most}", (pattern,)

@@ -89,6 +89,14 @@ def location(db: Connection, root_id: int, path: bytes) -> Location | None:
     return to_location(row) if row else None
 
 
+def holder(db: Connection, root_id: int, path: bytes) -> int | None:
+    """The photo that is known at a path; None for a rejected file too."""
+    row = db.execute(
+        "SELECT photo_id FROM locations WHERE root_id = ? AND path = ?", (root_id, path)
+    ).fetchone()
+    return row[0] if row else None
+
+
 def locations_under(db: Connection, root_id: int, folder: bytes) -> dict[bytes, Location]:
     """What we know inside a folder, at any depth; b"" is the whole root."""
     where, values = below(folder)
@@ -236,12 +244,15 @@ def add_photo(
 ) -> int:
     """Insert a photo, or return the id of the one with these bytes."""
     assert db.in_transaction
-    db.execute(
-        "INSERT INTO photos (content_hash, size_bytes, format, width_px, height_px, taken, colour)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content_hash) DO NOTHING",
+    cursor = db.execute(
+        "INSERT INTO photos"
+        " (id, content_hash, size_bytes, format, width_px, height_px, taken, colour)"
+        # Never an id that was ever given, though its photo may have gone.
+        " VALUES ((SELECT max(ifnull((SELECT max(id) FROM photos), 0), highest_gone) + 1"
+        " FROM photo_ids), ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content_hash) DO NOTHING",
         (content_hash, size_bytes, format, width_px, height_px, taken, colour),
     )
-    photo_id = photo_with_hash(db, content_hash)
+    photo_id = cursor.lastrowid if cursor.rowcount == 1 else photo_with_hash(db, content_hash)
     assert photo_id is not None
     return photo_id
 
@@ -260,15 +271,16 @@ def mark_orphans(db: Connection, photo_ids: Iterable[int], now_ns: int) -> list[
     assert db.in_transaction
     orphans: list[int] = []
     for photo_id in photo_ids:
-        placed = db.execute(
-            "SELECT EXISTS (SELECT 1 FROM locations WHERE photo_id = ?)", (photo_id,)
-        ).fetchone()[0]
+        placed, orphaned = db.execute(
+            "SELECT EXISTS (SELECT 1 FROM locations WHERE photo_id = ?1),"
+            " (SELECT orphaned_ns IS NOT NULL FROM photos WHERE id = ?1)",
+            (photo_id,),
+        ).fetchone()
         if not placed:
             orphans.append(photo_id)
-        db.execute(
-            "UPDATE photos SET orphaned_ns = ? WHERE id = ? AND (orphaned_ns IS NULL) = ?",
-            (None if placed else now_ns, photo_id, int(not placed)),
-        )
+        if placed == orphaned:
+            noted = None if placed else now_ns
+            db.execute("UPDATE photos SET orphaned_ns = ? WHERE id = ?", (noted, photo_id))
     return orphans
 
 
@@ -360,7 +372,8 @@ def years(db: Connection) -> list[tuple[str, int]]:
     """Years that photos were taken in, with how many photos, most first."""
     return db.execute(
         "SELECT substr(taken, 1, 4) AS year, count(*) FROM photos"
-        " WHERE taken IS NOT NULL AND orphaned_ns IS NULL"
+        # The plus: in the table's order, not by the index of dates and row by row.
+        " WHERE +taken IS NOT NULL AND orphaned_ns IS NULL"
         " GROUP BY year ORDER BY count(*) DESC, year DESC"
     ).fetchall()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from photosearch.errors import LibraryTooNew
-from photosearch.store.connection import Connection, transaction
+from photosearch.store.connection import Connection, transaction, without_foreign_keys
 
 
 def m001_first_light(db: Connection) -> None:
@@ -323,6 +323,112 @@ def m007_sidecars(db: Connection) -> None:
     db.execute("DELETE FROM folders")
 
 
+def m008_few_pages(db: Connection) -> None:
+    """A photo that comes dirties half as many pages: each is written to the log and, later, to
+    the file, and is half of what a commit costs (docs/index.md).
+
+    The next photo's id follows from the largest one, of those that are there and of those that
+    went, so that no counter is written. A row of `embeddings` is found by its photo alone. What
+    looked into indexes of whole stamps and of every date is served by smaller ones. Names enter
+    their index 64 at a time: `store.names` looks through those that wait.
+    """
+    assert not db.execute("PRAGMA foreign_keys").fetchone()[0]  # else DROP TABLE empties others
+    columns = (
+        "id, content_hash, size_bytes, format, width_px, height_px, taken, orphaned_ns, colour"
+    )
+    db.execute("CREATE TABLE photo_ids (highest_gone INTEGER NOT NULL) STRICT")  # one row
+    db.execute(
+        "INSERT INTO photo_ids"
+        " SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'photos'), 0)"
+    )
+    db.execute(
+        "CREATE TABLE new_photos ("  # as it was, but for AUTOINCREMENT
+        " id INTEGER PRIMARY KEY,"
+        " content_hash BLOB NOT NULL UNIQUE CHECK (length(content_hash) = 32),"
+        " size_bytes INTEGER NOT NULL,"
+        " format TEXT NOT NULL,"
+        " width_px INTEGER NOT NULL CHECK (width_px > 0),"
+        " height_px INTEGER NOT NULL CHECK (height_px > 0),"
+        " taken TEXT,"
+        " orphaned_ns INTEGER,"
+        " colour INTEGER CHECK (colour BETWEEN 0 AND 0xffffff)"
+        ") STRICT"
+    )
+    db.execute(f"INSERT INTO new_photos ({columns}) SELECT {columns} FROM photos ORDER BY id")
+    db.execute("DROP TABLE photos")
+    db.execute("ALTER TABLE new_photos RENAME TO photos")
+    db.execute("CREATE INDEX photos_size ON photos(size_bytes)")
+    db.execute("CREATE INDEX photos_orphaned ON photos(orphaned_ns) WHERE orphaned_ns IS NOT NULL")
+    db.execute("CREATE INDEX photos_taken ON photos(taken) WHERE taken IS NOT NULL")
+    db.execute(
+        "CREATE TRIGGER photo_dropped AFTER DELETE ON photos"
+        " WHEN old.id > (SELECT highest_gone FROM photo_ids)"
+        " BEGIN UPDATE photo_ids SET highest_gone = old.id; END"
+    )
+    db.execute("DROP INDEX locations_identity")
+    db.execute("CREATE INDEX locations_inode ON locations(inode)")
+    _embeddings_by_photo(db)
+    _names_by_64(db)
+
+
+def _embeddings_by_photo(db: Connection) -> None:
+    """One tree in place of three; for m008. `slabs.free` is written from here on only where a
+    record was deleted: other slabs fill in order, and the records themselves say how far."""
+    db.execute("DROP TRIGGER embedding_dropped")
+    db.execute("DROP INDEX embeddings_photo")
+    db.execute("ALTER TABLE embeddings RENAME TO old_embeddings")
+    db.execute(
+        "CREATE TABLE embeddings ("
+        " photo_id INTEGER NOT NULL REFERENCES photos(id) ON DELETE CASCADE,"
+        " space_id INTEGER NOT NULL REFERENCES spaces(id) ON DELETE CASCADE,"
+        " slot INTEGER NOT NULL,"  # slab id * 64 + place in it
+        " PRIMARY KEY (photo_id, space_id)"
+        ") STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "INSERT INTO embeddings (photo_id, space_id, slot)"
+        " SELECT photo_id, space_id, slot FROM old_embeddings ORDER BY photo_id, space_id"
+    )
+    db.execute("DROP TABLE old_embeddings")
+    db.execute(
+        "CREATE TRIGGER embedding_dropped AFTER DELETE ON embeddings BEGIN"
+        " UPDATE slabs SET stale = stale | (1 << (old.slot & 63)) WHERE id = old.slot >> 6; END"
+    )
+    db.execute("CREATE INDEX slabs_space ON slabs(space_id)")
+
+
+def _names_by_64(db: Connection) -> None:
+    """Index names 64 at a time, whoever writes; for m008.
+
+    Ids of locations are given in order, and each name that is in the index has a row of that
+    id in the index's own table of lengths: names with a larger id than all of these wait.
+    """
+    last = "(SELECT ifnull(max(id), 0) FROM location_names_docsize)"
+    indexed = "EXISTS (SELECT 1 FROM location_names_docsize WHERE id = old.id)"
+    add = "INSERT INTO location_names (rowid, path) SELECT id, '/' || CAST(path AS TEXT)"
+    drop = (
+        "INSERT INTO location_names (location_names, rowid, path)"
+        f" SELECT 'delete', old.id, '/' || CAST(old.path AS TEXT) WHERE {indexed};"
+    )
+    for trigger in ("added", "dropped", "renamed"):
+        db.execute(f"DROP TRIGGER location_{trigger}")
+    db.execute("DROP VIEW location_paths")
+    db.execute(
+        "CREATE VIEW location_paths AS SELECT id, '/' || CAST(path AS TEXT) AS path"
+        f" FROM locations WHERE id <= {last}"
+    )
+    db.execute(
+        "CREATE TRIGGER location_added AFTER INSERT ON locations WHEN new.id % 64 = 0"
+        f" BEGIN {add} FROM locations WHERE id > {last}; END"
+    )
+    db.execute(f"CREATE TRIGGER location_dropped AFTER DELETE ON locations BEGIN {drop} END")
+    db.execute(
+        "CREATE TRIGGER location_renamed AFTER UPDATE OF id, path ON locations"
+        " WHEN old.id != new.id OR old.path != new.path"
+        f" BEGIN {drop} {add} FROM locations WHERE id = new.id AND id < {last}; END"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
@@ -331,13 +437,14 @@ MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m005_facts,
     m006_slabs,
     m007_sidecars,
+    m008_few_pages,
 )
 
 
 def migrate(db: Connection, file: Path) -> None:
     """Bring the library to this program's schema. Raises LibraryTooNew for a newer one."""
     while True:
-        with transaction(db):
+        with without_foreign_keys(db), transaction(db):
             done = schema_version(db)
             if done > len(MIGRATIONS):
                 raise LibraryTooNew(file, done, len(MIGRATIONS))

@@ -34,6 +34,7 @@ from photosearch.conditions import (
 from photosearch.library import Changes, Embedded, Library
 from photosearch.store import filters, photos, schema
 from photosearch.store.connection import open_writer, transaction
+from photosearch.store.names import index_waiting
 from photosearch.types import Stamp
 
 DIM = 4
@@ -286,9 +287,12 @@ NAMES = st.text(st.sampled_from("abAB1_-. \"*%\\é北ß'/"), min_size=1, max_siz
 def test_text_in_names_is_what_a_plain_look_finds(names: list[str], data: st.DataObject) -> None:
     db = sqlite3.connect(":memory:", isolation_level=None)
     schema.migrate(db, Path("memory"))
+    indexed = data.draw(st.integers(0, len(names)))  # the others wait
     with transaction(db):
         root_id = photos.add_root(db, "/zzz")
         for number, name in enumerate(names):
+            if number == indexed:
+                index_waiting(db)
             db.execute(
                 "INSERT INTO photos (content_hash, size_bytes, format, width_px, height_px)"
                 " VALUES (?, 1, 'JPEG', 1, 1)",
@@ -330,6 +334,8 @@ def test_the_index_of_names_follows_every_change(shelf: Shelf) -> None:
         match rng.randrange(4):
             case 0:
                 changes.forgotten.append(path)
+            case 1 if number % 4 == 0:
+                shelf.library.rest()
             case 1:
                 changes.rejected.append((path, stamp, "damaged"))
             case 2:
@@ -344,8 +350,44 @@ def test_the_index_of_names_follows_every_change(shelf: Shelf) -> None:
     assert set(shelf.library.reader.matching([Group((NameHas(".bak", ""),))]).tolist()) == bak
 
 
+def test_a_name_is_found_while_it_waits_and_when_it_is_indexed(shelf: Shelf) -> None:
+    db = open_writer(shelf.library.file)
+
+    def indexed() -> int:
+        held: int = db.execute("SELECT count(*) FROM location_names_docsize").fetchone()[0]
+        return held
+
+    for number in range(70):
+        shelf.put(f"Straße {number:02}/ÇA.jpg")
+        assert shelf.having("çA.J") == set(shelf.ids), number
+        assert shelf.inside(f"straße {number:02}") == {f"Straße {number:02}/ÇA.jpg"}
+    assert indexed() == 64
+    shelf.library.rest()
+    assert indexed() == 70
+    assert shelf.having("çA.J") == set(shelf.ids)
+    check_names(shelf.library)
+    db.close()
+
+
+def test_a_name_that_goes_while_it_waits_is_not_taken_out_of_the_index(shelf: Shelf) -> None:
+    shelf.put("a/first.jpg")
+    shelf.put("b/second.jpg")
+    shelf.library.rest()
+    shelf.put("c/third.jpg")
+    for path in (b"c/third.jpg", b"b/second.jpg"):
+        shelf.library.commit(Changes(shelf.root_id, forgotten=[path]), now_ns=10**18)
+        check_names(shelf.library)
+    shelf.put("d/fourth.jpg")
+    shelf.library.rest()
+    check_names(shelf.library)
+    assert shelf.having("third") == shelf.having("second") == set()
+    assert shelf.having("fourth") == {"d/fourth.jpg"}
+
+
 def test_forgetting_a_library_forgets_its_names(shelf: Shelf) -> None:
     shelf.put("a/secret.jpg")
+    shelf.library.rest()
+    shelf.put("b/secret.jpg")  # and one that waits
     db = open_writer(shelf.library.file)
     with transaction(db):
         db.execute("DELETE FROM roots")

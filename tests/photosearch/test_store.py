@@ -126,6 +126,38 @@ def test_ids_are_never_reused(db: Connection) -> None:
         assert add_photo(db, 2) > first
 
 
+def test_the_largest_id_is_not_given_again_after_a_restart(db: Connection, file: Path) -> None:
+    with transaction(db):
+        ids = [add_photo(db, number) for number in range(3)]
+        db.execute("DELETE FROM photos WHERE id = ?", (ids[2],))
+        db.execute("DELETE FROM photos WHERE id = ?", (ids[0],))
+    db.close()
+    again = open_writer(file)
+    with transaction(again):
+        assert add_photo(again, 9) == ids[2] + 1
+        assert add_photo(again, 1) == ids[1]  # known bytes
+
+
+def test_ids_that_an_older_program_gave_are_not_given_again(file: Path) -> None:
+    db = open_writer(file)
+    with transaction(db):
+        for number, step in enumerate(schema.MIGRATIONS[:7]):
+            step(db)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+        for number in range(3):
+            db.execute(
+                "INSERT INTO photos (content_hash, size_bytes, format, width_px, height_px)"
+                " VALUES (?, 1, 'JPEG', 1, 1)",
+                (bytes([number]) * 32,),
+            )
+        db.execute("DELETE FROM photos WHERE id = 3")
+    schema.migrate(db, file)
+    assert db.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    with transaction(db):
+        assert add_photo(db, 9) == 4
+    assert db.execute("SELECT id FROM photos").fetchall() == [(1,), (2,), (4,)]
+
+
 def test_a_location_is_a_photo_or_a_reason_never_both_nor_neither(db: Connection) -> None:
     with transaction(db):
         root_id, photo_id = photos.add_root(db, "/photos"), add_photo(db, 1)
@@ -169,10 +201,14 @@ def slots(db: Connection) -> tuple[int, int]:
     for slab_id, free, data in db.execute(
         "SELECT s.id, s.free, r.data FROM slabs s JOIN slab_records r ON r.slab_id = s.id"
     ):
-        size = len(data) // embeddings.SLOTS
+        size, gap = len(data) // embeddings.SLOTS, False
         for bit in range(embeddings.SLOTS):
             used = any(data[bit * size : (bit + 1) * size])
-            assert used != bool(free >> bit & 1), "the bits of a slab differ from its bytes"
+            if free:
+                assert used != bool(free >> bit & 1), "the bits of a slab differ from its bytes"
+            else:
+                gap = gap or not used
+                assert used != gap, "a slab that never lost a record was not filled in order"
             slot = slab_id * embeddings.SLOTS + bit
             held = db.execute("SELECT 1 FROM embeddings WHERE slot = ?", (slot,)).fetchone()
             assert bool(held) == used, "a record without a row, or a row without a record"
@@ -241,14 +277,33 @@ def test_a_slab_that_holds_nothing_any_more_goes(db: Connection) -> None:
     assert slots(db) == (66, 62)
 
 
-def test_one_vector_dirties_few_pages(db: Connection, file: Path) -> None:
+def test_one_photo_dirties_few_pages(db: Connection, file: Path) -> None:
     stored(db, 30, dim=1024)
     wal = Path(f"{file}-wal")
     connection.checkpoint(db)
     with transaction(db):
-        embeddings.add(db, 1, {add_photo(db, 100): np.full(1024, 1 / 32, np.float32)})
-    # Eleven for the photo's own row and the indexes; a slab alone would be 33.
+        root_id = photos.add_root(db, "/photos")
+        photo_id = add_photo(db, 100)
+        embeddings.add(db, 1, {photo_id: np.full(1024, 1 / 32, np.float32)})
+        photos.put_locations(db, [Location(root_id, b"a.jpg", STAMP, photo_id, None)])
+    # Three of the root, three of the photo, four of its location, one row and one or two pages
+    # of a slab for its vector, and the first. A slab alone would be 33.
     assert wal.stat().st_size <= 14 * (connection.PAGE_BYTES + 24) + 32
+
+
+def test_a_slab_of_another_length_is_not_written_to(db: Connection) -> None:
+    space_id, ids, rows = stored(db, 70)
+    with transaction(db):
+        embeddings.delete(db, space_id, ids[:5])
+        embeddings.scrub(db)
+    db.execute("UPDATE slab_records SET data = zeroblob(77)")
+    for turn in range(2):
+        with transaction(db):
+            embeddings.add(db, space_id, {ids[turn]: rows[turn]})
+    found, back = embeddings.load(db, space_id, 4)
+    assert found.tolist() == ids[:2]
+    np.testing.assert_array_equal(back, rows[:2])
+    assert db.execute("SELECT count(*) FROM slabs").fetchone() == (3,)
 
 
 def test_any_changed_byte_of_a_record_is_noticed(db: Connection) -> None:
