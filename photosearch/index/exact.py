@@ -200,6 +200,18 @@ class ExactIndex:
                 scores[self._ids[: self._end] == NOBODY] = -np.inf
             return best(self._ids[: self._end], scores, min(k, self._count))
 
+    def search_among(self, photo_ids: Ids, query: Vector, k: int) -> tuple[Ids, Vector]:
+        """The k best of those of these photos that are here: one pass over their rows."""
+        wanted = in_order(photo_ids)
+        with self.lock:
+            wanted, rows = self.rows_at(wanted)
+            if len(rows) > FEW:
+                return best(wanted, self.dot(rows, query), k, ascending=True)
+            # Of a hundred rows the numbers take as long as each call that is spared here.
+            scores: Vector = self._rows.take(rows, axis=0).dot(query)
+        order = (-scores).argsort(kind="stable")[: max(0, k)]
+        return wanted[order], scores[order]
+
     def ids_at(self, rows: Numbers) -> Ids:
         found: Ids = self._ids[rows]
         return found
@@ -233,7 +245,8 @@ class ExactIndex:
     def rows_at(self, photo_ids: Ids) -> tuple[Ids, NDArray[np.int32]]:
         """Those of these ids, given in order, that are here, and their row numbers."""
         table = self._row_at
-        if len(photo_ids) and not 0 <= photo_ids[0] <= photo_ids[-1] < len(table):
+        # item(): a number of numpy's own takes three times as long to compare.
+        if len(photo_ids) and not 0 <= photo_ids.item(0) <= photo_ids.item(-1) < len(table):
             start, end = np.searchsorted(photo_ids, (0, len(table)))
             photo_ids = photo_ids[start:end]
         rows = table.take(photo_ids)
@@ -469,8 +482,11 @@ def in_order(photo_ids: Ids) -> Ids:
     return wanted
 
 
-def best(ids: Ids, scores: Vector, k: int) -> tuple[Ids, Vector]:
-    """The k highest scores, best first; equal scores by photo id, so that answers repeat."""
+def best(ids: Ids, scores: Vector, k: int, *, ascending: bool = False) -> tuple[Ids, Vector]:
+    """The k highest scores, best first; equal scores by photo id, so that answers repeat.
+
+    Where the ids are in `ascending` order a stable sort by score does.
+    """
     k = min(k, len(ids))
     if k <= 0:
         return ids[:0], scores[:0]
@@ -479,5 +495,6 @@ def best(ids: Ids, scores: Vector, k: int) -> tuple[Ids, Vector]:
         kth = np.partition(scores, len(scores) - k)[len(scores) - k]
         keep = np.flatnonzero(scores >= kth)
         ids, scores = ids[keep], scores[keep]
-    order = np.lexsort((ids, -scores))[:k]
+    order = (-scores).argsort(kind="stable") if ascending else np.lexsort((ids, -scores))
+    order = order[:k]
     return ids[order], scores[order]

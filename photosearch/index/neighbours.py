@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from photosearch.index.cells import Cells, build, settle
-from photosearch.index.exact import ExactIndex, best, in_order
+from photosearch.index.exact import FEW, ExactIndex, best, in_order
 from photosearch.index.hnsw import HnswGraph, available
 from photosearch.index.links import UnsoundGraph
 from photosearch.index.signs import sketch
@@ -128,7 +128,9 @@ class Index:
         pass over their rows, whatever their share of the library.
         """
         if allowed is not None:
-            return self._search_among(in_order(allowed), query, k)
+            if len(allowed) <= FEW or self._cells is None:
+                return self.exact.search_among(allowed, query, k)
+            return self._search_among(allowed, query, k)
         with self._lock:
             near = None if self._graph is None else proposed(self._graph, self._tail, query, k)
         if near is not None:
@@ -138,16 +140,14 @@ class Index:
         return self.exact.search(query, k) if found is None else found
 
     def _search_among(self, allowed: Ids, query: Vector, k: int) -> tuple[Ids, Vector]:
-        if self._cells is not None and len(allowed) > FILTER_SHARE * len(self.exact):
+        if len(allowed) > FILTER_SHARE * len(self.exact):
             with self.exact.lock:
-                among = self.exact.marked(allowed)
-                found = self._cells.near(self.exact, query, k, among=among)
-            if found is not None:
-                return found
-        with self.exact.lock:
-            ids, rows = self.exact.rows_at(allowed)
-            scores = self.exact.dot(rows, query)
-        return best(ids, scores, k)
+                if self._cells is not None:
+                    among = self.exact.marked(in_order(allowed))
+                    found = self._cells.near(self.exact, query, k, among=among)
+                    if found is not None:
+                        return found
+        return self.exact.search_among(allowed, query, k)
 
     def recall(self, queries: Matrix, *, k: int = RECALL_K) -> float:
         """Share of the k best photos that a search finds, over these queries."""
