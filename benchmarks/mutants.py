@@ -23,13 +23,16 @@ NAMES = (
     "graph_damage",
     "doctor",
     "index_cells",
+    "kept_cells",
     "store",
     "library_machine",
     "program",
+    "filters",
 )
-INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, STORE, MACHINE, PROGRAM = (
+INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, KEPT, STORE, MACHINE, PROGRAM, FILTERS = (
     f"tests/photosearch/test_{name}.py" for name in NAMES
 )
+CELLS = f"{CELLS} {KEPT}"
 
 MUTANTS = (  # one a line, whatever its length
     # file, what stands there, what is planted, the tests that must notice
@@ -72,7 +75,17 @@ MUTANTS = (  # one a line, whatever its length
     ("library/writer.py", "for photo_id in touched - orphans:", "for photo_id in ():", MACHINE),
     ("library/writer.py", "self._space_id = succession.space_id", "pass", MACHINE),
     ("store/embeddings.py", "if len(gone):", "if False:", MACHINE),
-    ("store/embeddings.py", "free & ~taken", "free", MACHINE),
+    ("store/embeddings.py", "free & ~sum(1 << place for place in places)", "free", STORE),
+    ("store/embeddings.py", "if places else 0", "", STORE),
+    ("store/embeddings.py", "free = ALL_SLOTS << _filled(blob)", "pass", STORE),
+    ("store/embeddings.py", "low = middle + 1", "low = middle + 2", STORE),
+    ("store/photos.py", "max(ifnull((SELECT max(id) FROM photos), 0), highest_gone) + 1",
+     "ifnull((SELECT max(id) FROM photos), 0) + 1", STORE),
+    ("store/schema.py", "(SELECT seq FROM sqlite_sequence WHERE name = 'photos')", "NULL", STORE),
+    ("store/schema.py", " WHEN new.id % 64 = 0", " WHEN 0", FILTERS),
+    ("store/schema.py", " WHERE {indexed};", ";", FILTERS),
+    ("store/names.py", "if not waiting:", "if True:", FILTERS),
+    ("library/writer.py", "names.index_waiting(self._db)", "pass", FILTERS),
     ("commands/search.py", "reader.require_sound()", "pass", PROGRAM),
     ("index/exact.py", "scores[self._ids[: self._end] == NOBODY] = -np.inf", "pass", CELLS),
     ("index/cells.py", "promising[first] = False", "pass", CELLS),
@@ -80,13 +93,14 @@ MUTANTS = (  # one a line, whatever its length
     ("index/cells.py", "self.refresh(exact)\n        ids, cells", "ids, cells", CELLS),
     ("index/cells.py", "int(cells.max(initial=0)) < count", "True", CELLS),
     ("index/cells.py", "int(np.bincount(ids).max()) == 1", "True", CELLS),
-    ("index/neighbours.py", "among = self.exact.marked(allowed)", "among = None", CELLS),
+    ("index/neighbours.py", "among = self.exact.marked(in_order(allowed))", "among = None", CELLS),
     ("library/opening.py", "exact.settle()", "pass", CELLS),
     ("store/embeddings.py", "sound = (_sums(records) == WORDS_SUM) &", "sound =", STORE),
     ("store/embeddings.py", "blob.write(bytes(size))", "pass", STORE),
     ("store/embeddings.py", "if free == ALL_SLOTS:", "if False:", STORE),
     ("store/embeddings.py", "stale = 0 WHERE", "stale = stale WHERE", STORE),
-    ("store/schema.py", "SET stale = stale | (1 << (old.slot & 63))", "SET stale = stale", STORE),
+    ("store/schema.py", "(1 << (old.slot & 63)) WHERE id = old.slot >> 6; END\"\n    )\n    db.execute(\"CREATE INDEX slabs_space",
+     "0 WHERE id = old.slot >> 6; END\"\n    )\n    db.execute(\"CREATE INDEX slabs_space", STORE),
     ("library/writer.py", "embeddings.scrub(self._db)", "pass", DOCTOR),
     ("index/exact.py", "self._row_at[photo_id] = 0", "pass", INDEX),
     ("index/exact.py", "photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]", "pass", INDEX),
@@ -122,7 +136,16 @@ def survives(copy: Path, file: str, old: str, new: str, tests: str) -> bool | No
         return None
     path.write_text(source.replace(old, new, 1), encoding="utf-8")
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            *tests.split(),
+        ]
         quick = "damage" if tests == PROGRAM else "not kill_9 and not daemon and not alone"
         deselect = ["-k", quick, "-m", "not slow"]
         done = subprocess.run([*command, *deselect], cwd=copy, capture_output=True, timeout=600)
