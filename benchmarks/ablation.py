@@ -176,7 +176,7 @@ class Bench:
         torch.set_num_threads(1)
         train, val = read_set(TRAIN, cache), read_set(VAL, cache)
         # The student knows the pieces that its training captions hold; 0 is padding and the rest.
-        pieces = train.tokens.unique()
+        pieces = torch.unique(train.tokens)
         mean, std = train.small.mean(0), train.small.std(0) + 1e-3
         self.train, self.val = (
             dataclasses.replace(

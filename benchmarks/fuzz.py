@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image
 
@@ -60,7 +60,7 @@ def seeds(photos: list[str], rng: random.Random) -> list[tuple[str, bytes]]:
         made.append((".jpg", Path(path).read_bytes()))
         with Image.open(path) as opened:
             image = opened.convert("RGB").resize((160, 120))
-        ways = {
+        ways: dict[str, tuple[str, Image.Image, dict[str, Any]]] = {
             ".jpg": ("JPEG", image, {"exif": exif, "xmp": XMP, "progressive": True}),
             ".jpeg": ("JPEG", image.convert("CMYK"), {}),
             ".png": ("PNG", image, {"exif": exif}),

@@ -20,6 +20,7 @@ that inserts the same bytes as one row of one table.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -29,6 +30,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +45,21 @@ from photosearch.index import hnsw
 from photosearch.index.neighbours import Index
 from photosearch.library import Changes, Embedded, Library, LibraryReader
 from photosearch.store import embeddings, photos, schema
-from photosearch.store.connection import open_writer, transaction
-from photosearch.types import Matrix, Stamp
+from photosearch.store.connection import PAGE_BYTES, open_writer, transaction
+from photosearch.types import Facts, Ids, Matrix, Stamp
 
 QUERIES = 200
 K = 10
 SHARES = (0.001, 0.01, 0.1, 0.5)
 BATCH_MS = 40.0
 BATCHES = 9
+COMMIT_BATCHES = 25  # a log is copied into its file once in a hundred commits
 PARTS = ("query", "filter", "disk", "churn", "graph", "rivals", "graphs")
 GRAPH_M = 16  # of the formula that memory is held against
 Work = Callable[[int], object]
 
 
-def in_turns(**works: Work) -> dict[str, float]:
+def in_turns(batches: int = BATCHES, **works: Work) -> dict[str, float]:
     """CPU ms of one call of each: work(0), work(1), ... in batches that take turns."""
     calls = {}
     for name, work in works.items():
@@ -66,7 +69,7 @@ def in_turns(**works: Work) -> dict[str, float]:
         calls[name] = max(1, int(BATCH_MS / 1e3 / max(1e-6, time.process_time() - began)))
     spent: dict[str, list[float]] = {name: [] for name in works}
     at = dict.fromkeys(works, 2)
-    for _ in range(BATCHES):
+    for _ in range(batches):
         for name, work in works.items():
             began = time.process_time()
             for number in range(at[name], at[name] + calls[name]):
@@ -128,28 +131,34 @@ def filters(index: Index, texts: Matrix) -> None:
     held, rows = index.exact.snapshot()
     for share in SHARES:
         some = np.sort(r.choice(len(rows), max(1, int(share * len(rows))), replace=False))
-        ids, count = np.sort(held[some]), len(some)
+        filter_of(share, some, index, held, rows, texts)
 
-        def gather(i: int, some: Any = some) -> object:
-            scores = rows[some] @ texts[i % len(texts)]
-            top = np.argpartition(scores, -K)[-K:]
-            return top[np.argsort(-scores[top])]
 
-        ms = in_turns(
-            ours=lambda i, ids=ids: index.search(texts[i % len(texts)], K, allowed=ids),
-            gather=gather,
-            strip=lambda i, count=count: rows[:count] @ texts[i % len(texts)],
-        )
-        found = wanted = 0
-        for text in texts[:50]:
-            least = np.sort(rows[some] @ text)[-K:][0]
-            found += int((index.search(text, K, allowed=ids)[1] >= least - 1e-6).sum())
-            wanted += min(K, len(some))
-        say(
-            what="filter", photos=len(rows), share=share, cpu_ms=ms["ours"],
-            of_gathering=ms["ours"] / ms["gather"], of_a_strip=ms["ours"] / ms["strip"],
-            recall=found / wanted,
-        )  # fmt: skip
+def filter_of(
+    share: float, some: Ids, index: Index, held: Ids, rows: Matrix, texts: Matrix
+) -> None:
+    ids, count = np.sort(held[some]), len(some)
+
+    def gather(i: int) -> object:
+        scores = rows[some] @ texts[i % len(texts)]
+        top = np.argpartition(scores, -K)[-K:]
+        return top[np.argsort(-scores[top])]
+
+    ms = in_turns(
+        ours=lambda i: index.search(texts[i % len(texts)], K, allowed=ids),
+        gather=gather,
+        strip=lambda i: rows[:count] @ texts[i % len(texts)],
+    )
+    found = wanted = 0
+    for text in texts[:50]:
+        least = np.sort(rows[some] @ text)[-K:][0]
+        found += int((index.search(text, K, allowed=ids)[1] >= least - 1e-6).sum())
+        wanted += min(K, len(some))
+    say(
+        what="filter", photos=len(rows), share=share, cpu_ms=ms["ours"],
+        of_gathering=ms["ours"] / ms["gather"], of_a_strip=ms["ours"] / ms["strip"],
+        recall=found / wanted,
+    )  # fmt: skip
 
 
 def changes_of(index: Index, rows: Matrix) -> None:
@@ -215,7 +224,7 @@ def others(rows: Matrix, texts: Matrix, images: Matrix, *, graphs: bool) -> None
 
     for name, make_exact in () if graphs else EXACT:
         try:
-            search, cpu, _ = seconds(lambda make=make_exact: make(rows))
+            search, cpu, _ = seconds(partial(make_exact, rows))
         except (ImportError, AttributeError) as error:
             say(what="other", index=name, missing=str(error))
             continue
@@ -253,7 +262,7 @@ def fill(file: Path, rows: Matrix) -> None:
         db.executemany(
             "INSERT INTO photos (id, content_hash, size_bytes, format, width_px, height_px)"
             " VALUES (?, ?, ?, 'JPEG', 4000, 3000)",
-            ((n, n.to_bytes(32, "big"), n) for n in numbers),
+            ((n, digest(n), n) for n in numbers),
         )
         db.executemany(
             "INSERT INTO locations (root_id, path, size_bytes, mtime_ns, device, inode, photo_id)"
@@ -269,12 +278,29 @@ def fill(file: Path, rows: Matrix) -> None:
     library.close()
 
 
-def batch(root_id: int, numbers: range, rows: Matrix) -> Changes:
+def digest(n: int) -> bytes:
+    """As a content hash lies: anywhere."""
+    return hashlib.blake2b(n.to_bytes(8, "big"), digest_size=32).digest()
+
+
+def told(n: int) -> Facts:
+    """What most photos of a camera say."""
+    taken = f"{2000 + n % 25}-{1 + n % 12:02}-{1 + n % 28:02}T{n % 24:02}:{n % 60:02}:{n % 59:02}"
+    return Facts(
+        taken=taken, taken_from="camera", camera="Canon EOS 80D", lens="EF-S18-135mm", iso=200,
+        exposure_s=0.005, aperture=5.6, focal_mm=35.0, dhash=int.from_bytes(digest(n)[:7], "big"),
+    )  # fmt: skip
+
+
+def batch(root_id: int, numbers: range, rows: Matrix, *, facts: bool = False) -> Changes:
     changes = Changes(root_id)
     for n in numbers:
         place = (b"new/%07d.jpg" % n, Stamp(n, n, 1, n))
+        said = told(n) if facts else None
+        taken = said.taken if said else None
+        vector = rows[n % len(rows)]
         changes.embedded.append(
-            Embedded(n.to_bytes(32, "big"), "JPEG", 1, 1, None, rows[n % len(rows)], (place,))
+            Embedded(digest(n), "JPEG", 1, 1, taken, vector, (place,), None, said)
         )
     return changes
 
@@ -315,23 +341,25 @@ def start_up(file: Path, texts: Matrix, count: int) -> None:
 
 def commits(library: Library, rows: Matrix, folder: Path) -> None:
     root_id = library.roots()[0].root_id
-    for size in (1, 16):
-        numbers = iter(range(10**7 * size, 10**9, size))
+    for turn, (size, facts) in enumerate(((1, False), (1, True), (16, False))):
+        numbers = iter(range(10**7 * (turn + 1), 10**9, size))
 
-        def add(_: int, numbers: Any = numbers, size: int = size) -> None:
+        def add(_: int, numbers: Any = numbers, size: int = size, facts: bool = facts) -> None:
             at = next(numbers)
-            library.commit(batch(root_id, range(at, at + size), rows), now_ns=1)
+            changes = batch(root_id, range(at, at + size), rows, facts=facts)
+            library.commit(changes, now_ns=1)
 
-        insert = raw_insert(folder / f"raw{size}.db", rows, size)
-        ms = in_turns(ours=add, insert=insert)
+        insert = raw_insert(folder / f"raw{turn}.db", rows, size, facts=facts)
+        ms = in_turns(batches=COMMIT_BATCHES, ours=add, insert=insert)
         walls: list[list[float]] = [[], []]
         for number in range(60):
             for wall, work in zip(walls, (add, insert), strict=True):
-                wall.append(seconds(lambda work=work, i=number: work(i))[2])
+                wall.append(seconds(partial(work, number))[2])
         ours, raw = (float(np.median(wall)) * 1e3 for wall in walls)
         say(
-            what="commit", photos=len(rows), size=size, cpu_ms=ms["ours"], wall_ms=ours,
-            inserts=ms["ours"] / ms["insert"], inserts_wall=ours / raw,
+            what="commit", photos=len(rows), size=size, facts=facts, cpu_ms=ms["ours"],
+            insert_cpu_ms=ms["insert"], wall_ms=ours, inserts=ms["ours"] / ms["insert"],
+            inserts_wall=ours / raw, pages=pages_of(library, add),
         )  # fmt: skip
     gone = iter(range(1, len(rows)))
 
@@ -342,23 +370,39 @@ def commits(library: Library, rows: Matrix, folder: Path) -> None:
     say(what="delete", photos=len(rows), cpu_ms=in_turns(delete=delete)["delete"])
 
 
-def raw_insert(file: Path, rows: Matrix, size: int) -> Work:
+def pages_of(library: Library, work: Work) -> float:
+    """Pages that a commit writes to the log, by how far the log grows."""
+    log = Path(f"{library.file}-wal")
+    library.rest()
+    for number in range(50):
+        work(number)
+    return log.stat().st_size / (PAGE_BYTES + 24) / 50
+
+
+def raw_insert(file: Path, rows: Matrix, size: int, *, facts: bool) -> Work:
     """One transaction, one table without an index, the same bytes a photo, the same pragmas."""
     db = open_writer(file)
-    db.execute(
-        "CREATE TABLE raw (id INTEGER PRIMARY KEY, hash BLOB, path BLOB, size INTEGER,"
-        " mtime INTEGER, device INTEGER, inode INTEGER, format TEXT, vector BLOB)"
-    )
+    columns = "hash, path, size, mtime, device, inode, format, vector"
+    if facts:
+        columns += ", taken, taken_from, camera, lens, iso, exposure_s, aperture, focal_mm, dhash"
+    db.execute(f"CREATE TABLE raw (id INTEGER PRIMARY KEY, {columns})")
+    marks = ", ".join("?" * len(columns.split(",")))
+    numbers = iter(range(10**9))
+
+    def row(n: int) -> tuple[object, ...]:
+        path, vector = b"new/%07d.jpg" % n, rows[n % len(rows)].tobytes()
+        plain = (digest(n), path, n, n, 1, n, "JPEG", vector)
+        if not facts:
+            return plain
+        said = told(n)
+        return (*plain, said.taken, said.taken_from, said.camera, said.lens, said.iso,
+                said.exposure_s, said.aperture, said.focal_mm, said.dhash)  # fmt: skip
 
     def insert(_: int) -> None:
         with transaction(db):
             db.executemany(
-                "INSERT INTO raw (hash, path, size, mtime, device, inode, format, vector)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (bytes(32), b"new/%07d.jpg" % n, n, n, 1, n, "JPEG", rows[n].tobytes())
-                    for n in range(size)
-                ],
+                f"INSERT INTO raw ({columns}) VALUES ({marks})",
+                [row(next(numbers)) for _ in range(size)],
             )
 
     return insert

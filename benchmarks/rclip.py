@@ -53,7 +53,8 @@ class Block(nn.Module):
         weights = (query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5).softmax(-1)
         seen = (weights @ value).transpose(1, 2).reshape(batch, tokens, width)
         x = x + self.outward(seen)
-        return x + self.mlp(self.between(x))
+        found: Tensor = x + self.mlp(self.between(x))
+        return found
 
 
 class Vision(nn.Module):
@@ -71,7 +72,8 @@ class Vision(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         x = self.patches(pixels).flatten(2).transpose(1, 2)
         x = torch.cat([self.whole.expand(x.shape[0], -1, -1), x], 1) + self.places
-        return self.out(self.last(self.blocks(self.first(x))[:, 0]))
+        found: Tensor = self.out(self.last(self.blocks(self.first(x))[:, 0]))
+        return found
 
 
 def write_model(data: Path) -> None:

@@ -161,7 +161,7 @@ def balance(asked: Sequence[Kind], size: int) -> float:
     there = np.asarray([(k.right.max() - k.scale.level) / k.scale.spread for k in asked])
     absent = np.asarray([(k.wrong[:size].max() - k.scale.level) / k.scale.spread for k in asked])
     every = np.concatenate([there, absent])
-    return 100 * max(min((there >= t).mean(), (absent < t).mean()) for t in every)
+    return 100 * max(min(float((there >= t).mean()), float((absent < t).mean())) for t in every)
 
 
 def cost_us(queries: Matrix, background: Background) -> float:

@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ def measure(directory: Path, runtime: str, rounds: int) -> dict[str, float]:
     side = bundle.preprocess.side_px
     photo = np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)
     found: dict[str, float] = {}
-    for name, call in (
-        ("photo_ms", lambda: encoder.images(photo)),
-        ("short_ms", lambda: encoder.texts([SHORT])),
-        ("long_ms", lambda: encoder.texts([LONG])),
-    ):
+    calls: dict[str, Callable[[], object]] = {
+        "photo_ms": lambda: encoder.images(photo),
+        "short_ms": lambda: encoder.texts([SHORT]),
+        "long_ms": lambda: encoder.texts([LONG]),
+    }
+    for name, call in calls.items():
         call()
         times = []
         for _ in range(rounds):

@@ -205,7 +205,8 @@ class DeepText(nn.Module):
         x = self.words(caption)
         for layer in self.layers:
             x = x + layer(x)
-        return self.out(x)
+        found: Tensor = self.out(x)
+        return found
 
     def inherit(self, deep: DeepText, how: str) -> None:
         """Words, projection and as many layers as this tower has: the first ones, or evenly."""

@@ -67,7 +67,7 @@ def plain_step(student: DualEncoder, pixels: Tensor, tokens: Tensor) -> Callable
         image, text = student(pixels, tokens)
         loss = info_nce(image, text, scale=14.3)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -224,7 +224,8 @@ def main() -> None:
         print(json.dumps(layouts(args.batch, args.side, args.layouts), indent=1))
         return
     if args.peak:
-        print(one_peak(*args.peak, args.side))
+        count, parts = args.peak
+        print(one_peak(count, parts, args.side))
         return
     torch.set_num_threads(1)
     pixels, tokens = batch_of(args.batch, args.side)
