@@ -166,7 +166,7 @@ def image_step_ms(how: str, count: int, side: int) -> dict[str, float]:
     torch.manual_seed(0)
     tower = DualEncoder(spark(side_px=side)).image.train()
     if "channels" in how:
-        tower.to(memory_format=torch.channels_last)
+        tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.randn(count, 3, side, side)
     found: list[tuple[float, float]] = []
     for _ in range(5):
