@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_golden import GOLDEN, unpack
 from test_program import APP, CHECKOUT, Program, painted_disk, program, toy  # noqa: F401
 
 from photosearch import home, presence, serve
@@ -24,8 +25,7 @@ from photosearch.erase import erase
 from photosearch.errors import HomeInUse, PhotosearchError
 from photosearch.home import Home
 from photosearch.presence import Door, understand
-
-GOLDEN = sorted((Path(__file__).parent.parent / "data" / "libraries").glob("*.db"))
+from photosearch.store import schema
 
 
 def fingerprints(folder: Path) -> dict[str, tuple[str, int]]:
@@ -348,16 +348,23 @@ def test_the_log_is_rotated_and_never_grows_without_end(
 # --- upgrades ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("library", GOLDEN, ids=lambda file: file.stem)
+def test_upgrades_are_tried_from_every_schema_but_the_first() -> None:
+    """Also the newest one's predecessor, which is what most people upgrade from."""
+    versions = [int(file.name.split(".")[0][1:]) for file in GOLDEN]
+    assert sorted(versions) == list(range(2, len(schema.MIGRATIONS) + 1))
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda file: file.name.split(".")[0])
 def test_an_upgrade_keeps_what_an_older_version_left(
-    library: Path,
+    golden: Path,
     program: Program,  # noqa: F811
 ) -> None:
     """A home as an older program left it: library, token, settings, thumbnails."""
     import sqlite3
 
     program.home.mkdir(mode=0o700)
-    shutil.copy(library, program.home / "library.db")
+    library = program.home / "library.db"
+    unpack(golden, library)
     token = "5" * 64
     home.write_private(program.home / "token", token)
     (program.home / "config.toml").write_text("max_cpu = 37\nsweep_minutes = 11\n")
