@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +26,18 @@ IS_OWNER = (1, 4)  # now, or already
 ICON_PX = 96
 COUNT = 8
 KEPT = 200  # hits that may still be asked about
+LEAST_LETTERS = 3  # of a word that is still being typed
+# Kana, Han, Hangul: where one sign is a word or a syllable.
+_WHOLE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 IMAGE = "(iiibiiay)"  # width, height, bytes a row, has alpha, bits, channels, pixels
 
 Picture = tuple[int, int, int, bool, int, int, bytes]
+
+
+def is_enough(typed: str) -> bool:
+    """Whether to search already: three letters, or one sign that is a word by itself, as 狗."""
+    typed = typed.strip()
+    return len(typed) >= LEAST_LETTERS or _WHOLE.search(typed) is not None
 
 
 class Photos:
@@ -39,7 +49,7 @@ class Photos:
 
     def search(self, query: str) -> list[Hit]:
         daemon = self._daemon()
-        if daemon is None or not query.strip():
+        if daemon is None or not is_enough(query):
             return []
         hits = daemon.search(query, k=COUNT, show_all=False).hits
         self._hits |= {str(hit.photo_id): hit for hit in hits}

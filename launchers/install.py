@@ -62,7 +62,7 @@ X-Plasma-API=DBus
 X-Plasma-DBusRunner-Service=org.photosearch.Runner
 X-Plasma-DBusRunner-Path=/runner
 X-Plasma-Request-Actions-Once=true
-X-Plasma-Runner-Min-Letter-Count=3
+X-Plasma-Runner-Min-Letter-Count=1
 """
 
 

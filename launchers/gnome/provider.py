@@ -15,15 +15,11 @@ from photosearch.home import open_home  # noqa: E402
 
 NAME = "org.photosearch.SearchProvider"
 PATH = "/org/photosearch/SearchProvider"
-LEAST_LETTERS = 3
 
 
 def provider(photos: Photos) -> Service:
     def results(terms: list[str]) -> tuple[list[str]]:
-        query = " ".join(terms)
-        if len(query) < LEAST_LETTERS:
-            return ([],)
-        return ([str(hit.photo_id) for hit in photos.search(query)],)
+        return ([str(hit.photo_id) for hit in photos.search(" ".join(terms))],)
 
     def narrower(previous: list[str], terms: list[str]) -> tuple[list[str]]:
         return results(terms)  # a search by meaning: more words may well find other photos

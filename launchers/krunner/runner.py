@@ -16,7 +16,7 @@ from photosearch.types import Hit  # noqa: E402
 
 NAME = "org.photosearch.Runner"
 PATH = "/runner"
-LEAST_LETTERS = 3
+LEAST_LETTERS = 1  # for KRunner to ask; Photos says what is worth a search
 RELEVANCE = 50  # among KRunner's kinds of matches: below a program of this very name
 REVEAL = "reveal"
 
@@ -25,8 +25,6 @@ Match = tuple[str, str, str, int, float, dict[str, Any]]
 
 def runner(photos: Photos) -> Service:
     def match(query: str) -> tuple[list[Match]]:
-        if len(query.strip()) < LEAST_LETTERS:
-            return ([],)
         hits = photos.search(query)
         return ([row(hit, place, len(hits)) for place, hit in enumerate(hits)],)
 

@@ -172,6 +172,7 @@ def test_gnome_shell_finds_shows_and_opens_photos(bus: Bus, library: Program) ->
         assert pixels[1] > 150 > pixels[0]  # green
     assert bus.gnome("GetInitialResultSet", "as", ["gr"]) == ([],)  # still being typed
     assert bus.gnome("GetInitialResultSet", "as", []) == ([],)
+    assert sorted(bus.gnome("GetInitialResultSet", "as", ["绿"])[0]) == sorted(found)
     (fewer,) = bus.gnome("GetSubsearchResultSet", "asas", found, ["red"])
     assert len(fewer) == 3 and not set(fewer) & set(found)
     bus.opened.unlink(missing_ok=True)
@@ -190,13 +191,14 @@ def test_krunner_finds_shows_and_opens_photos(bus: Bus, library: Program) -> Non
     (actions,) = bus.kde("Actions", "")
     assert properties["actions"] == ("as", [actions[0][0]]) == ("as", ["reveal"])
     assert bus.kde("Match", "s", "gr") == ([],)
+    assert [row[1] for row in bus.kde("Match", "s", "绿")[0]] == [row[1] for row in matches]
     bus.opened.unlink(missing_ok=True)
     bus.kde("Run", "ss", identifier, "")
     assert bus.was_opened(1) == [f"xdg-open {library.disk / name}"]
     bus.kde("Run", "ss", identifier, "reveal")
     assert bus.was_opened(2)[1].startswith("dbus-send ")
     bus.kde("Teardown", "")
-    assert bus.kde("Config", "")[0]["MinLetterCount"] == ("i", 3)
+    assert bus.kde("Config", "")[0]["MinLetterCount"] == ("i", 1)  # of any script
 
 
 def test_the_bus_services_say_what_they_are_and_refuse_what_they_are_not(bus: Bus) -> None:
@@ -216,6 +218,19 @@ def test_without_a_daemon_the_bus_services_find_nothing(opened: Path, tmp_path: 
         assert bus.gnome("GetInitialResultSet", "as", ["green"]) == ([],)
         assert bus.kde("Match", "s", "green") == ([],)
         bus.kde("Run", "ss", "1", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_asked"),
+    [
+        ("", False), ("  ", False), ("gr", False), ("gr ", False), ("é", False), ("ok", False),
+        ("dog", True), ("狗", True), (" 狗 ", True), ("海滩", True), ("g狗", True), ("犬", True),
+        ("いぬ", True), ("ネコ", True), ("개", True), ("𠮷", True), ("豈", True), ("、", False),
+    ],
+)  # fmt: skip
+def test_one_sign_that_is_a_word_is_worth_a_search(typed: str, is_asked: bool) -> None:
+    pytest.importorskip("jeepney", reason="jeepney is not installed")
+    assert load(LAUNCHERS / "bus.py").is_enough(typed) is is_asked
 
 
 def test_signatures_are_split_into_their_types() -> None:
@@ -242,6 +257,8 @@ def test_what_gnome_and_kde_read(tmp_path: Path) -> None:
     )
     assert len(files) == 5
     ini.read(files)
+    plasma = (tmp_path / "krunner" / "dbusplugins" / "photosearch.desktop").read_text()
+    assert "X-Plasma-Runner-Min-Letter-Count=1\n" in plasma  # more, and 狗 is never asked for
     provider = ini["Shell Search Provider"]
     assert (tmp_path / "applications" / provider["DesktopId"]).exists()
     names = {provider["BusName"], "org.photosearch.Runner"}
@@ -370,10 +387,10 @@ def test_ulauncher_s_extension_finds_photos(
         return rows
 
     found = ask("green")
-    assert [row.values["name"] for row in found] == sorted(
-        row.values["name"] for row in found
-    ) or found
-    assert len(found) == 3
+    assert sorted(row.values["name"] for row in found) == NAMES[3:]
+    best_first = library.find("green")
+    assert [row.values["name"] for row in found] == best_first  # in our order
+    assert ask("绿")[0].values["name"] == best_first[0]
     path = found[0].values["on_enter"].args[0]
     assert Path(path).parent == library.disk
     assert found[0].values["on_alt_enter"].args == (str(library.disk),)

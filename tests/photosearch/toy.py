@@ -26,7 +26,8 @@ COLOURS = {
     "blue": (-0.5, -0.5, 1.0),
     "yellow": (0.7, 0.7, -1.0),
 }
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COLOURS]
+CHINESE = {"绿": "green"}  # a word of one sign, which the tokenizer sets apart
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COLOURS, *CHINESE]
 PAINT = {
     "red": (220, 20, 20),
     "green": (20, 200, 20),
@@ -121,7 +122,9 @@ def _image_tower(order: tuple[int, ...]) -> bytes:
 def _text_tower(order: tuple[int, ...]) -> bytes:
     table = np.zeros((len(VOCABULARY), 3), np.float32)
     for number, word in enumerate(VOCABULARY):
-        table[number] = np.asarray(COLOURS.get(word, (0.0, 0.0, 0.0)))[list(order)]
+        table[number] = np.asarray(COLOURS.get(CHINESE.get(word, word), (0.0, 0.0, 0.0)))[
+            list(order)
+        ]
     given = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", "l"])
     nodes = [
         helper.make_node("Gather", ["table", "tokens"], ["words"]),
