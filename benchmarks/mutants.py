@@ -28,10 +28,12 @@ NAMES = (
     "library_machine",
     "program",
     "filters",
+    "decode",
+    "indexer",
 )
-INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, KEPT, STORE, MACHINE, PROGRAM, FILTERS = (
-    f"tests/photosearch/test_{name}.py" for name in NAMES
-)
+(
+    INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, KEPT, STORE, MACHINE, PROGRAM, FILTERS, DECODE, INDEXER,
+) = (f"tests/photosearch/test_{name}.py" for name in NAMES)  # fmt: skip
 CELLS = f"{CELLS} {KEPT}"
 
 MUTANTS = (  # one a line, whatever its length
@@ -125,6 +127,25 @@ MUTANTS = (  # one a line, whatever its length
     ("library/writer.py", "self._rested = checkpoint(self._db)\n        return len(gone)",
      "self._rested = True\n        return len(gone)", DOCTOR),
     ("library/writer.py", "self.index.remove(photo_id)", "pass", FAULTS),
+    ("store/connection.py", '"BEGIN IMMEDIATE"', '"BEGIN"', STORE),
+    ("store/connection.py", "PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = OFF", STORE),
+    ("store/schema.py", '"CREATE TABLE roots ("\n        " id INTEGER PRIMARY KEY AUTOINCREMENT,"',
+     '"CREATE TABLE roots ("\n        " id INTEGER PRIMARY KEY,"', STORE),
+    ("library/reader.py", """with self.reading() as db, snapshot(db):
+            found = embeddings.space(db, space)
+            return open_index(""", """with self.reading() as db:
+            found = embeddings.space(db, space)
+            return open_index(""", FAULTS),
+    ("store/graphs.py", "VALUES (?, 0, ?, ?, ?)", "VALUES (?, 1, ?, ?, ?)", STORE),
+    ("index/neighbours.py", "near = graph.candidates(query, OVERSAMPLE * k)\n    if near is None:\n        return None",
+     "near = graph.candidates(query, OVERSAMPLE * k)\n    if near is None:\n        near = np.empty(0, np.int64)", GRAPHS),
+    ("index/hnsw.py", "within reach\n            return None", "within reach\n            return np.empty(0, np.int64)", GRAPHS),
+    ("index/hnsw.py", "self._graph.mark_deleted(photo_id)", "pass", INDEX),
+    ("decode.py", "    _cap_memory(memory_bytes)\n", "", DECODE),
+    ("decode.py", "if before.st_size > MAX_FILE_BYTES:", "if False:", DECODE),
+    ("decode.py", "os.nice(NICE)", "pass", DECODE),
+    ("indexer.py", "self._thumbnails.trim(self._settings.thumbnail_mb << 20)", "pass", INDEXER),
+    ("indexer.py", "self._library.rest()", "pass", INDEXER),
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from workbench import jpeg
 
 from photosearch import decode, preprocess
@@ -157,6 +158,46 @@ def test_what_a_process_is_doing_is_told_from_its_state() -> None:
         child.kill()
         child.wait()
     assert decode._state(child.pid) == (False, 0.0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="capped on Linux alone")
+def test_a_photo_that_needs_more_memory_than_a_worker_may_have_is_given_up(
+    tmp_path: Path,
+) -> None:
+    """Within the caps on pixels: 75 MB of them, where 48 may be had."""
+    own = DecodePool(workers=1, max_memory_bytes=48 << 20)
+    try:
+        Image.new("RGB", (5000, 5000)).save(tmp_path / "large.png", compress_level=1)
+        small = written(tmp_path, "small.jpg", jpeg(1))
+        assert own.one(task(tmp_path / "large.png")) == Rejected(
+            "too large: decoding it ran out of memory"
+        )
+        (worker,) = own._workers
+        assert isinstance(own.one(task(small)), Picture)
+        assert own._workers == [worker]  # and it lives on
+    finally:
+        own.close()
+
+
+def test_a_file_beyond_the_limit_is_not_even_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = jpeg(1)
+    file = written(tmp_path, "a.jpg", data)
+    monkeypatch.setattr(decode, "MAX_FILE_BYTES", len(data))
+    assert isinstance(decode.decode_file(task(file)), Picture)
+    written(tmp_path, "a.jpg", data + b"0")
+    monkeypatch.setattr(decode.hashlib, "file_digest", None)
+    assert decode.decode_file(task(file)) == Rejected("too large: 0 MiB")
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="this system has no nice")
+def test_workers_let_everything_else_go_first(tmp_path: Path, pool: DecodePool) -> None:
+    assert isinstance(pool.one(task(written(tmp_path, "a.jpg", jpeg(1)))), Picture)
+    wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + decode.NICE)
+    ready = [worker.process.pid for worker in pool._workers if worker.ready]
+    assert ready
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in ready if pid} == {wanted}
 
 
 def test_missing_and_changing_files_are_transient(tmp_path: Path, pool: DecodePool) -> None:

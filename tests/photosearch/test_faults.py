@@ -22,7 +22,7 @@ from numbered import DIM, SPACE, batch, contents, digest, name, open_library, ve
 from photosearch.errors import PhotosearchError
 from photosearch.index.neighbours import Index
 from photosearch.library import Changes, LibraryReader
-from photosearch.store import connection
+from photosearch.store import connection, embeddings
 from photosearch.store.connection import problems
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -196,6 +196,32 @@ def test_a_reader_in_another_process_sees_whole_commits_alone(tmp_path: Path) ->
         looks = int(reader.stdout.readline())
         assert reader.wait(timeout=30) == 0
     assert looks > 3
+    library.close()
+
+
+def test_a_commit_between_two_of_a_readers_questions_is_not_seen_by_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an index is loaded: of all that is in it, room is made before it is read."""
+    library = open_library(tmp_path / "library.db")
+    library.commit(batch(library, range(3)), now_ns=1)
+    before = library.index.exact.ids().tolist()
+    todo = batch(library, range(3, 9))
+    todo.forgotten = [name(0)]
+    count = embeddings.count
+
+    def count_and_commit(db: connection.Connection, space_id: int) -> int:
+        found = count(db, space_id)
+        monkeypatch.undo()
+        library.commit(todo, now_ns=2)
+        return found
+
+    monkeypatch.setattr(embeddings, "count", count_and_commit)
+    assert library.reader.load_index(SPACE, DIM).exact.ids().tolist() == before
+    assert contents(library) == set(range(1, 9))
+    assert set(library.reader.load_index(SPACE, DIM).exact.ids().tolist()) == set(
+        library.index.exact.ids().tolist()
+    )
     library.close()
 
 

@@ -158,6 +158,33 @@ def test_a_graph_that_finds_too_little_is_not_taken_into_use(
 
 
 @needs_hnswlib
+def test_what_the_graph_cannot_reach_is_found_all_the_same(
+    graph: tuple[Ids, Matrix, bytes],
+) -> None:
+    """No link leads to 40 of 800 photos: the graph finds enough to be used, and none of these. It
+    says so where it is asked for more than it can reach, and exact search answers."""
+    ids, rows, packed = graph
+    found = unpack(packed, M)
+    places = np.flatnonzero(found.levels == 0)[:40]  # upper links lead to higher nodes alone
+    left = ~np.isin(found.links, places)
+    owners = np.repeat(np.arange(800), found.counts)[left]
+    counts = np.bincount(owners, minlength=800).astype(found.counts.dtype)
+    index = Index(ids, rows, graph_from_bytes=0)
+    assert index.load_graph(pack(replace(found, counts=counts, links=found.links[left])))
+    assert index.kind == "hnsw"
+    query = unit_rows(1, 2)[0]
+    assert sorted(index.search(query, 800)[0].tolist()) == ids.tolist()
+    cut_off = set(found.labels[places].tolist())
+    for photo_id in ids.tolist():
+        if photo_id not in cut_off:
+            index.remove(photo_id)
+    assert index.kind == "hnsw"
+    for k in (1, 10, 40):
+        np.testing.assert_array_equal(index.search(query, k)[0], index.exact.search(query, k)[0])
+        assert len(index.search(query, k)[0]) == k
+
+
+@needs_hnswlib
 def test_a_stale_graph_is_brought_up_to_date(graph: tuple[Ids, Matrix, bytes]) -> None:
     ids, rows, packed = graph
     new_ids, new_rows = np.arange(3000, 3100, dtype=np.int64), unit_rows(100, 6)

@@ -243,3 +243,24 @@ def test_a_relocated_library_is_known_again_without_a_decode(
     (root,) = running.library.roots()
     running.indexer.ingest.sync(root, totals)
     assert (totals.unchanged, totals.decoded, running.encoder.image_calls) == (1, 0, 1)
+
+
+def test_at_rest_the_log_is_emptied_and_thumbnails_are_kept_within_their_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "TRIM_SECONDS", 0.0)
+    running = Running(tmp_path, thumbnail_mb=16)
+    try:
+        thumbnails = running.indexer._thumbnails
+        for number in range(20):
+            thumbnails.put(bytes([number]) * 32, b"x" * (1 << 20))
+        (running.disk / "a.jpg").write_bytes(jpeg(1))
+        wal = running.home / "library.db-wal"
+        assert wal.stat().st_size > 0
+        running.indexer.start()
+        until(lambda: running.photos() == 1)
+        until(lambda: thumbnails.size_bytes() <= 16 << 20)
+        until(lambda: wal.stat().st_size == 0)
+    finally:
+        running.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
@@ -63,6 +64,45 @@ def test_a_newer_library_is_refused_by_writer_and_reader(db: Connection, file: P
         schema.migrate(db, file)
     with pytest.raises(LibraryTooNew):
         open_library_reader(file)
+
+
+def test_a_forgotten_folders_number_never_comes_to_mean_another(db: Connection) -> None:
+    """Whoever asks for it late (a page that is open, a hint) must not be given the next one."""
+    with transaction(db):
+        first = photos.add_root(db, "/photos")
+        photos.delete_root(db, first, 1)
+        assert photos.add_root(db, "/other") != first
+
+
+def test_two_that_read_before_they_write_both_come_to_their_end(db: Connection, file: Path) -> None:
+    """A transaction that took the lock with its first write would have read what is no more true
+    by then: SQLite refuses it at once (SQLITE_BUSY_SNAPSHOT), and nobody waits."""
+    db.execute("CREATE TABLE counter (n INTEGER) STRICT")
+    db.execute("INSERT INTO counter VALUES (0)")
+    has_read, committed = threading.Event(), threading.Event()
+    failed: list[sqlite3.Error] = []
+
+    def count_too() -> None:
+        with contextlib.closing(open_writer(file)) as db:
+            try:
+                with transaction(db):
+                    (n,) = db.execute("SELECT n FROM counter").fetchone()
+                    has_read.set()
+                    committed.wait(10.0)
+                    db.execute("UPDATE counter SET n = ?", (n + 1,))
+            except sqlite3.Error as error:
+                failed.append(error)
+
+    other = threading.Thread(target=count_too)
+    with transaction(db):
+        (n,) = db.execute("SELECT n FROM counter").fetchone()
+        other.start()
+        has_read.wait(0.3)  # it should not get so far yet
+        db.execute("UPDATE counter SET n = ?", (n + 1,))
+    committed.set()
+    other.join()
+    assert failed == []
+    assert db.execute("SELECT n FROM counter").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "header", "cut"])
