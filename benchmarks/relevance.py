@@ -14,8 +14,7 @@ nothing was shown for a kind that is not there; precision, recall and F1 of what
 shown where something was there. For our cut-off, for a flat cosine placed where it
 keeps as many (so that only the other figures differ), for Ente's, Lap's and PicQuery's
 thresholds scaled from CLIP's cosines to this space's, and for the first ten whatever
-they are; and what one decision costs. groceries, flowers and places were looked at while
-the rule was made; clothes and scenes were measured when it was settled.
+they are; and what one decision costs.
 Results: docs/relevance.md. Photos' vectors are kept in --cache.
 """
 
@@ -31,9 +30,9 @@ from typing import Final
 import numpy as np
 
 from benchmarks.prompts import read
-from photosearch.bundle import Background, load_background, require_bundle, shipped_bundles
+from photosearch.bundle import Background, Tail, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
-from photosearch.relevance import Scale, scale
+from photosearch.relevance import OWN_PHOTOS, Scale, scale, scale_of
 from photosearch.types import Matrix, Vector
 
 SIZES: Final = (100, 500, 2000, 6000, 50_000)
@@ -52,12 +51,19 @@ BRANDS: Final = (
 
 @dataclass(frozen=True)
 class Kind:
-    """One question: the cosines of photos that answer it and of photos that do not, and its
-    scale against the background."""
+    """One question: the cosines of photos that answer it, of photos that do not, and of the
+    bundle's background."""
 
     right: Vector
     wrong: Vector
-    scale: Scale
+    strangers: Vector
+    tail: Tail
+
+    def scale(self, size: int, *, there: bool) -> Scale:
+        """Its scale in a library of that size, with or without what answers it."""
+        right = self.right[: round(len(self.right) * min(1.0, OWN_PHOTOS / size)) * there]
+        own = np.concatenate([right, self.wrong[: max(0, size - len(right))]])[:OWN_PHOTOS]
+        return scale_of(self.strangers, self.tail, own=own)
 
 
 def kinds(
@@ -79,7 +85,8 @@ def kinds(
         own = rng.permutation(np.flatnonzero(labels == label))[:shown]
         (query,) = encoder.texts([label])
         wrong = (others @ query)[rng.permutation(len(others))]
-        result.append(Kind(found.vectors[own] @ query, wrong, scale(query, background)))
+        strangers = background.vectors @ query
+        result.append(Kind(found.vectors[own] @ query, wrong, strangers, background.text))
     return result
 
 
@@ -98,10 +105,12 @@ def neighbours(photos: Matrix, count: int, rng: np.random.Generator) -> Matrix:
     return found
 
 
-def heights(rule: str, kind: Kind, size: int, flat: float) -> tuple[float, float]:
+def heights(
+    rule: str, kind: Kind, size: int, flat: float, *, there: bool = True
+) -> tuple[float, float]:
     """(present, shown) of a rule, in cosines; not for the first ten."""
     if rule == "ours":
-        found = kind.scale.cut(size)
+        found = kind.scale(size, there=there).cut(size)
         return found.present, found.shown
     return flat, flat
 
@@ -117,7 +126,9 @@ def rates(asked: Sequence[Kind], size: int, rule: str, flat: float = 0.0) -> tup
             present, shown, absent_shows = edge, edge, True
         else:
             present, shown = heights(rule, kind, size, flat)
-            absent_shows = float(kind.wrong[:size].max()) >= present
+            absent_shows = (
+                float(kind.wrong[:size].max()) >= (heights(rule, kind, size, flat, there=False)[0])
+            )
         answered = max(float(wrong.max()), float(right.max())) >= present
         hits = int((right >= shown).sum()) if answered else 0
         misses = int((wrong >= shown).sum()) if answered else 0
@@ -158,18 +169,24 @@ def rules(asked: Sequence[Kind], low: float, high: float) -> dict[str, tuple[str
 def balance(asked: Sequence[Kind], size: int) -> float:
     """The percentage at which as many are kept as are empty, with the one threshold in spreads
     that is best when all answers are known: what no rule of that kind can pass."""
-    there = np.asarray([(k.right.max() - k.scale.level) / k.scale.spread for k in asked])
-    absent = np.asarray([(k.wrong[:size].max() - k.scale.level) / k.scale.spread for k in asked])
+
+    def told(best: float, found: Scale) -> float:
+        return (best - found.level) / found.spread
+
+    there = np.asarray([told(float(k.right.max()), k.scale(size, there=True)) for k in asked])
+    absent = np.asarray(
+        [told(float(k.wrong[:size].max()), k.scale(size, there=False)) for k in asked]
+    )
     every = np.concatenate([there, absent])
     return 100 * max(min(float((there >= t).mean()), float((absent < t).mean())) for t in every)
 
 
-def cost_us(queries: Matrix, background: Background) -> float:
+def cost_us(queries: Matrix, background: Background, library: Matrix) -> float:
     """Median processor time of one decision, in microseconds."""
     spent = []
     for query in queries:
         began = time.process_time()
-        scale(query, background).cut(50_000).of(0.3)
+        scale(query, background, library=library).cut(50_000).of(0.3)
         spent.append((time.process_time() - began) * 1e6)
     return float(np.median(spent))
 
@@ -212,7 +229,8 @@ def main() -> None:
     }
     right = np.mean([k.right.mean() for asked in sets.values() for k in asked])
     print(f"{bundle.name} {bundle.space}: {background.text}")
-    print(f"one decision: {cost_us(people[:200], background):.0f} us of processor time, median")
+    cost = cost_us(people[:200], background, people[:OWN_PHOTOS])
+    print(f"one decision: {cost:.0f} us of processor time, median")
     for name, asked in sets.items():
         for told, (rule, value) in rules(asked, low, float(right)).items():
             cells = [

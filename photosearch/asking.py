@@ -62,14 +62,14 @@ class Asker:
         for photo_id in sorted(photos):
             if self._should_stop():
                 break
-            places = self._compare(photo_id)
-            waiting += [path for here, path in places if here.root_id == root.root_id]
+            waiting += self._compare(root, photo_id)
         return waiting
 
-    def _compare(self, photo_id: int) -> list[tuple[Root, bytes]]:
+    def _compare(self, root: Root, photo_id: int) -> list[bytes]:
         """Ask a photo again unless its sidecar is the one that it was read with: of several
-        locations, by their order, that of the first which has one. Returns those where no file
-        was to be had: gone for good, or in a folder that will be back, with what lies in it."""
+        locations, by their order, that of the first which has one. Returns its paths in this
+        root where one of them was not to be had: gone for good, or in a folder that will be
+        back, with what lies in it."""
         places = self._library.online_places(photo_id)
         read_with = self._library.beside(photo_id)
         found: bytes | None = None
@@ -79,11 +79,12 @@ class Asker:
             if found is not None:
                 at = [place]
                 break
-        away = [place for place in places if _is_away(_absolute(*place))]
-        if away or not at or found == read_with:
-            return away
-        root, path = at[0]
-        return [] if self._ask(root, [path], give_up=False) else at
+        here = [path for there, path in places if there.root_id == root.root_id]
+        if any(_is_away(_absolute(root, path)) for path in here):
+            return here
+        if not at or found == read_with:
+            return []
+        return [] if self._ask(at[0][0], [at[0][1]], give_up=False) else here
 
     def _ask(self, root: Root, paths: Sequence[bytes], *, give_up: bool) -> bool:
         """False where a file was not to be had just now."""

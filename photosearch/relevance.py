@@ -13,13 +13,17 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from photosearch.bundle import Background, Tail
-from photosearch.types import Vector
+from photosearch.types import Matrix, Vector
 
 # Once something is there, its company is shown down to where so many strangers may be expected
 # with it: one in 64 of the library's photos, at least one and at most 8.
 MAX_STRANGERS: Final = 8
 STRANGER_SHARE: Final = 1 / 64
+OWN_PHOTOS: Final = 2048  # of the library, beside the bundle's 1,024: a tenth of a millisecond
+TYPICAL_PHOTOS: Final = 10_000  # at whose height two scales are compared
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Cut:
 class Scale:
     """How one query scores against photos that nobody chose for it, and what that means."""
 
-    level: float  # mean cosine with the background
+    level: float  # mean cosine with photos that nobody chose
     spread: float  # their standard deviation, and the bundle's floor
     tail: Tail
 
@@ -58,10 +62,36 @@ class Scale:
         return Cut(present=self.height(photos), shown=self.height(photos / strangers))
 
 
-def scale(vector: Vector, background: Background, *, image: bool = False) -> Scale:
-    """One query's scale; `image`: the query is itself a photo."""
-    tail = background.image if image else background.text
-    scores = background.vectors @ vector
+def scale(
+    vector: Vector,
+    background: Background,
+    *,
+    library: Matrix | None = None,
+    image: bool = False,
+) -> Scale:
+    """One query's scale. `library`: vectors of photos spread over the library, (M, D). `image`:
+    the query is itself a photo; it goes by the bundle's background alone."""
+    strangers = background.vectors @ vector
+    if image:
+        return scale_of(strangers, background.image)
+    own = None if library is None else library @ vector
+    return scale_of(strangers, background.text, own=own)
+
+
+def scale_of(strangers: Vector, tail: Tail, *, own: Vector | None = None) -> Scale:
+    """The scale of cosines with the bundle's background, and with the library's own photos.
+
+    The library's count only where they lower the heights: what it holds much of is what it is
+    asked for, and a third of all photos would pass for the noise that they must rise above.
+    """
+    alone = _spread(strangers, tail)
+    if own is None or not len(own):
+        return alone
+    together = _spread(np.concatenate([strangers, own]), tail)
+    return min(alone, together, key=lambda one: one.height(TYPICAL_PHOTOS))
+
+
+def _spread(scores: Vector, tail: Tail) -> Scale:
     return Scale(float(scores.mean()), float(scores.std()) + tail.floor, tail)
 
 

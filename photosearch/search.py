@@ -20,8 +20,8 @@ from photosearch.library import LibraryReader
 from photosearch.query import Query
 from photosearch.ranking import Aim, Kept, Ranking, Scored, levels
 from photosearch.reasons import meant, reason, written_in_paths
-from photosearch.relevance import cut, scale
-from photosearch.types import Hit, Ids, Vector
+from photosearch.relevance import OWN_PHOTOS, cut, scale
+from photosearch.types import Hit, Ids, Matrix, Vector
 
 MAX_RESULTS: Final = 1000  # in one answer
 MAX_OFFSET: Final = 100_000
@@ -62,6 +62,8 @@ class Search:
         self._texts: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
         self._kept = Kept()
+        self._own: Matrix | None = None  # photos of the library, when it had
+        self._own_of = 0  # so many
 
     def run(
         self,
@@ -173,7 +175,8 @@ class Search:
         allowed = self._reader.matching(query.groups) if query.groups else None
         told = None
         if self._background is not None:
-            told = scale(vector, self._background, image=like is not None)
+            own = self._own_photos()
+            told = scale(vector, self._background, library=own, image=like is not None)
         aim = Aim(
             vector,
             allowed,
@@ -254,6 +257,14 @@ class Search:
             return None
         photos = len(self._index) if aim.allowed is None else len(aim.allowed)
         return aim.scale.cut(photos).of(best)
+
+    def _own_photos(self) -> Matrix:
+        """Vectors spread over the library, taken anew when it has grown by an eighth or shrunk."""
+        now, own = len(self._index), self._own
+        if own is None or now < self._own_of or (now - self._own_of) * 8 > self._own_of:
+            own = self._index.sample(OWN_PHOTOS)
+            self._own, self._own_of = own, now
+        return own
 
     def _clear(self, vector: Vector) -> float:
         """The cosine from which a photo clearly shows this, whatever the best one is."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from photosearch.bundle import Background, Tail
-from photosearch.relevance import cut
-from photosearch.types import Matrix
+from photosearch.relevance import cut, scale
+from photosearch.types import Matrix, Vector
 
 
 def unit(rows: Matrix) -> Matrix:
@@ -41,6 +41,42 @@ def test_a_larger_library_must_show_more_and_a_tiny_one_is_no_exception() -> Non
     tiny = cut(QUERIES[0], background, photos=1)
     assert tiny.present == tiny.shown
     assert cut(QUERIES[0], background, photos=0) == tiny
+
+
+def blind(rows: Matrix, query: Vector) -> Matrix:
+    """The rows without what they have of the query."""
+    return unit(rows - np.outer(rows @ query, query))
+
+
+def test_a_library_of_other_things_asks_for_less_and_never_for_more() -> None:
+    background = Background(ROWS, TAIL)
+    query = QUERIES[0]
+    alone = scale(query, background).cut(1000)
+    away = blind(ROWS, query)  # has less to do with the query than the background
+    near = unit(ROWS[:300] + 0.5 * query)  # a third of a library that shows it
+    assert scale(query, background, library=away).cut(1000).present < alone.present - 0.02
+    assert scale(query, background, library=near).cut(1000) == alone
+    assert scale(query, background, library=ROWS[:0]).cut(1000) == alone
+    with_few = scale(query, background, library=away[:10]).cut(1000).present
+    assert with_few == pytest.approx(alone.present, abs=0.01)  # tiny: the bundle's own counts
+    for library in (away, near):
+        photo = scale(query, background, library=library, image=True)
+        assert photo == scale(query, background, image=True)
+
+
+def test_a_library_and_the_background_are_one_crowd() -> None:
+    query, library = QUERIES[1], blind(ROWS[:500], QUERIES[1])
+    crowd = np.concatenate([ROWS, library]) @ query
+    found = scale(query, Background(ROWS, TAIL), library=library)
+    assert found.level == pytest.approx(crowd.mean(), abs=1e-6)
+    assert found.spread == pytest.approx(crowd.std() + TAIL.floor, abs=1e-6)
+
+
+def test_copies_in_the_library_do_not_hide_what_they_show() -> None:
+    """Two thirds of the library are one photo of what is asked: it is found as it was."""
+    background, query = Background(ROWS, TAIL), QUERIES[2]
+    library = np.concatenate([np.repeat(unit(ROWS[:1] + 2 * query), 1000, axis=0), ROWS[:500]])
+    assert scale(query, background, library=library).cut(1500) == scale(query, background).cut(1500)
 
 
 def test_a_photo_as_the_query_has_its_own_tail() -> None:

@@ -126,6 +126,28 @@ def test_the_cut_hides_what_scores_like_the_background(filled: Bench) -> None:
     assert search_of(filled, flat(unlike, 1.0)).run(Query("a dog"), k=5).hits == ()
 
 
+def test_the_cut_goes_by_the_librarys_own_photos_too(filled: Bench) -> None:
+    """And by those that it holds now, once it has grown by an eighth or shrunk."""
+    search = search_of(filled, flat(filled.encoder.texts(["a", "b", "c"]), 3.0))
+
+    def sampled(words: str) -> int:
+        assert search.run(parse(words, now=NOW), k=1).cutoff is not None
+        assert search._own is not None
+        return len(search._own)
+
+    assert sampled("one") == 30
+    filled.write("31.jpg", jpeg(31))
+    filled.sync()
+    assert sampled("two") == 30  # one more says little
+    for number in range(32, 36):
+        filled.write(f"{number}.jpg", jpeg(number))
+    filled.sync()
+    assert sampled("three") == 35
+    (filled.disk / "00.jpg").unlink()
+    filled.sync()
+    assert sampled("four") == 34  # what is gone is gone
+
+
 def test_words_and_photos_are_cut_by_their_own_measure_and_by_how_many_may_answer(
     album: Bench,
 ) -> None:

@@ -186,9 +186,23 @@ def test_a_place_that_is_gone_is_looked_at_once_more_and_no_oftener(bench: Bench
     bench.sync()
     (bench.disk / "b.jpg").unlink()  # of which no event told
     bench.write("a.xmp", packet())
-    assert bench.ingest.look_at(bench.root, [b"a.xmp"], Totals()) == [b"b.jpg"]
-    assert bench.ingest.look_at(bench.root, [b"b.jpg"], Totals()) == []
+    doubtful = [b"a.jpg", b"b.jpg"]
+    assert bench.ingest.look_at(bench.root, [b"a.xmp"], Totals()) == doubtful
+    assert bench.ingest.look_at(bench.root, doubtful, Totals()) == []
     assert facts(bench, "a.jpg").rating == 4
+
+
+def test_a_sidecars_folder_is_not_settled_while_another_place_of_its_photo_is_in_doubt(
+    bench: Bench,
+) -> None:
+    for name in ("in/a.jpg", "other/b.jpg"):
+        bench.write(name, jpeg(1))
+    bench.sync()
+    (bench.disk / "other/b.jpg").unlink()  # of which no event told yet
+    bench.write("in/a.xmp", packet())
+    assert bench.ingest.sync(bench.root, Totals(), under=b"in") == [b"in/a.jpg", b"other/b.jpg"]
+    bench.sync()  # and what was to be looked at again is dropped for a sweep
+    assert facts(bench, "in/a.jpg").rating == 4
 
 
 def test_an_older_library_finds_its_sidecars_once(bench: Bench) -> None:
