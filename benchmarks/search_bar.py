@@ -1,6 +1,7 @@
 """What the search bar costs: from key press to painted results, and the daemon behind it.
 
     python -m benchmarks.search_bar [--page 10000] [--library 100000] [--bundle DIR] [--json FILE]
+                                    [--against CHECKOUT] [--busy N] [--rounds N]
 
 Makes a library of that many photos that exist nowhere (their folder is away, so
 nothing is read from disk), lets the real daemon settle on it, and measures:
@@ -10,10 +11,10 @@ nothing is read from disk), lets the real daemon settle on it, and measures:
            start of all, which compiles Python's modules, is left out
   api      searches over HTTP, every one of other words; wall, and the daemon's CPU
   memory   the daemon's resident memory afterwards, and its most while the index was made
-  page     in Chromium: each key press until the frame after its results are in the page,
-           that over (the search's own round trip + one frame of 16.7 ms), until every
-           photo in the window is there, and the CPU of daemon and browser for one key
-  shift    the page's cumulative layout shift meanwhile
+  keys     in Chromium, each key press until its results are painted (benchmarks/keys.py)
+
+`--against` another checkout: the same keys there, taking turns word by word, in a browser
+and with a daemon of its own. `--busy` so many loops beside the keys that do nothing else.
 
 Wall times on a shared machine say little: the ratio and the CPU times hold there too.
 """
@@ -21,7 +22,6 @@ Wall times on a shared machine say little: the ratio and the CPU times hold ther
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
 import hashlib
 import http.client
@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks import keys
 from benchmarks.footprint import cpu_seconds
 from photosearch.bundle import require_bundle, shipped_bundles
 from photosearch.encoder import open_encoder
@@ -51,7 +52,6 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 STATIC = CHECKOUT / "photosearch" / "static"
 BATCH = 1000
 MAX_LINKS = 50_000  # thumbnails, all one file; file systems allow some 65,000 names for one
-FRAME_MS = 1000 / 60
 STARTS = 5
 QUIET_SECONDS = 8  # the daemon looks after its index when it has rested for some
 KEEPS_NOTHING = "PYTHONDONTWRITEBYTECODE"
@@ -59,8 +59,6 @@ TOPICS = (
     *("a dog", "a beach", "mountains", "a cat", "flowers", "food", "a car", "people", "a house"),
     *("snow", "a boat", "a horse", "a street at night", "a child", "a bird", "a bridge"),
 )
-TYPED = ("dog on a beach", "mountains", "a red car", "sunset by the sea", "birthday", "flowers",
-         "an old bridge", "two people", "a cat asleep", "snow")  # fmt: skip
 
 
 def make_library(home: Path, photos: int, bundle: Any, *, thumbnails: int = MAX_LINKS) -> None:
@@ -114,8 +112,8 @@ def natural(rng: np.random.Generator) -> Image.Image:
 class Running:
     """The daemon, and what the system says of it."""
 
-    def __init__(self, home: Path, bundle: str) -> None:
-        command = [sys.executable, str(CHECKOUT / "app.py"), "--home", str(home)]
+    def __init__(self, home: Path, bundle: str, checkout: Path = CHECKOUT) -> None:
+        command = [sys.executable, str(checkout / "app.py"), "--home", str(home)]
         # As on a user's machine, where Python keeps its modules compiled.
         environ = {name: each for name, each in os.environ.items() if name != KEEPS_NOTHING}
         environ["PYTHONPYCACHEPREFIX"] = str(home.parent / "compiled")
@@ -166,29 +164,6 @@ class Running:
         self.process.wait(timeout=60)
 
 
-def browser_cpu_s() -> float:
-    """Of all Chromium processes below this one."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            parents[int(entry.name)] = int(fields[1])
-
-    def is_ours(pid: int) -> bool:
-        while pid in parents and pid != os.getpid():
-            pid = parents[pid]
-        return pid == os.getpid()
-
-    total = 0.0
-    for pid in filter(is_ours, parents):
-        with contextlib.suppress(OSError):
-            if b"--type=" in (command := Path(f"/proc/{pid}/cmdline").read_bytes()) or (
-                b"--remote-debugging" in command
-            ):
-                total += cpu_seconds(pid)
-    return total
-
-
 def page_weight() -> int:
     return sum(len(gzip.compress(file.read_bytes())) for file in STATIC.iterdir())
 
@@ -213,96 +188,7 @@ def measure_api(running: Running, searches: int) -> dict[str, float]:
     }
 
 
-WATCH = """
-window.shift = 0;
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
-}).observe({ type: "layout-shift", buffered: true });
-const isWaiting = (cell) => {
-  const { top, bottom } = cell.getBoundingClientRect();
-  return bottom > 0 && top < innerHeight && !cell.classList.contains("loaded");
-};
-const ms = () => performance.now() - window.pressed;
-window.painted = () => new Promise((tell) => {
-  performance.clearResourceTimings();
-  const watcher = new MutationObserver(() => {
-    watcher.disconnect();
-    requestAnimationFrame(() => {
-      const channel = new MessageChannel();
-      channel.port1.onmessage = () => {
-        const painted = ms();
-        const api = performance.getEntriesByType("resource")
-          .filter((entry) => entry.name.includes("/search?")).at(-1)?.duration;
-        const look = () => {
-          const waits = [...document.querySelectorAll(".cell")].some(isWaiting);
-          if (!waits || ms() > 5000) tell({ painted, api, pictures: ms() });
-          else requestAnimationFrame(look);
-        };
-        look();
-      };
-      channel.port2.postMessage(0);
-    });
-  });
-  const whole = { childList: true, subtree: true, characterData: true };
-  watcher.observe(document.getElementById("grid"), whole);
-  watcher.observe(document.getElementById("heading"), whole);
-  setTimeout(() => { watcher.disconnect(); tell(null); }, 5000);
-});
-window.addEventListener("keydown", (event) => { window.pressed = event.timeStamp; }, true);
-"""
-
-
-def measure_page(running: Running) -> dict[str, float]:
-    """Every key of some searches, each when the one before has been painted."""
-    from playwright.sync_api import sync_playwright
-
-    seen: list[dict[str, float]] = []
-    code = running.call("POST", "/codes")["code"]
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_page(viewport={"width": 1200, "height": 800})
-        page.add_init_script(WATCH)
-        page.goto(f"{running.url}#code={code}")
-        page.get_by_role("option").first.wait_for()
-        page.wait_for_timeout(1500)
-        used = (running.cpu_s(), browser_cpu_s())
-        for words in TYPED:
-            page.get_by_role("combobox").fill("")
-            page.wait_for_timeout(150)
-            for letter in words:
-                if letter == " ":
-                    page.keyboard.press("Space")
-                    continue
-                page.evaluate("window.next = window.painted(), 0")
-                page.keyboard.press(letter)
-                if (found := page.evaluate("window.next")) and found.get("api"):
-                    seen.append(found)  # else the photos were the same ones
-                page.wait_for_timeout(80)
-        used = (running.cpu_s() - used[0], browser_cpu_s() - used[1])
-        shift = page.evaluate("window.shift")
-        browser.close()
-    keys = sum(len(words) for words in TYPED)
-    painted = [each["painted"] for each in seen]
-    ratios = [each["painted"] / (each["api"] + FRAME_MS) for each in seen]
-    return {
-        "keys": len(seen),
-        "p50_ms": round(statistics.median(painted), 1),
-        "p95_ms": round(float(np.percentile(painted, 95)), 1),
-        "api_p50_ms": round(statistics.median(each["api"] for each in seen), 1),
-        "ratio_p50": round(statistics.median(ratios), 2),
-        "ratio_p95": round(float(np.percentile(ratios, 95)), 2),
-        "within_twice": round(sum(ratio <= 2 for ratio in ratios) / len(ratios), 3),
-        "pictures_p50_ms": round(statistics.median(each["pictures"] for each in seen), 1),
-        "daemon_cpu_ms": round(used[0] / keys * 1000, 1),
-        "browser_cpu_ms": round(used[1] / keys * 1000, 1),
-        "layout_shift": shift,
-    }
-
-
-def measure(home: Path, bundle: str, *, searches: int, is_page: bool) -> dict[str, Any]:
+def measure(home: Path, bundle: str, *, searches: int) -> dict[str, Any]:
     running = Running(home, bundle)
     try:
         running.settle()
@@ -318,8 +204,6 @@ def measure(home: Path, bundle: str, *, searches: int, is_page: bool) -> dict[st
             if number == STARTS - 1:
                 running.settle()
                 told["api"] = measure_api(running, searches)
-                if is_page:
-                    told["keys"] = measure_page(running)
                 told["memory_mb"] = round(running.memory_mb(), 1)
         finally:
             running.stop()
@@ -330,6 +214,31 @@ def measure(home: Path, bundle: str, *, searches: int, is_page: bool) -> dict[st
     return told
 
 
+def measure_keys(home: Path, bundle: str, how: argparse.Namespace) -> dict[str, Any]:
+    """Of this checkout, and of another one on a copy of the same library."""
+    checkouts = [CHECKOUT, *([how.against.resolve()] if how.against else [])]
+    runnings: list[Running] = []
+    try:
+        for number, checkout in enumerate(checkouts):
+            copy = home.with_name(f"{home.name}-{number}")
+            # Thumbnails are hard links to one file already, and are never written to.
+            shutil.copytree(home, copy, copy_function=link_thumbnails)
+            runnings.append(Running(copy, bundle, checkout))
+            runnings[-1].settle()
+        found = keys.measure(runnings, rounds=how.rounds, busy=how.busy)
+    finally:
+        for running in runnings:
+            running.stop()
+    return dict(zip(("keys", "keys_against"), found, strict=False))
+
+
+def link_thumbnails(source: str, target: str) -> None:
+    if source.endswith(".webp"):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -338,6 +247,10 @@ def main() -> None:
     parser.add_argument("--library", type=int, default=100_000, help="photos for api and memory")
     parser.add_argument("--searches", type=int, default=200)
     parser.add_argument("--bundle")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT")
+    parser.add_argument("--rounds", type=int, default=1, help="of all words that are typed")
+    parser.add_argument("--busy", type=int, default=0, help="loops beside the keys")
+    parser.add_argument("--only-keys", action="store_true")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     bundle = require_bundle(args.bundle, [shipped_bundles()])
@@ -348,9 +261,11 @@ def main() -> None:
                 continue
             home = Path(folder) / name
             make_library(home, photos, bundle)
-            found[name] = {"photos": photos} | measure(
-                home, str(bundle.directory), searches=args.searches, is_page=name == "page"
-            )
+            found[name] = {"photos": photos}
+            if not args.only_keys:
+                found[name] |= measure(home, str(bundle.directory), searches=args.searches)
+            if name == "page":
+                found[name] |= measure_keys(home, str(bundle.directory), args)
             print(json.dumps({name: found[name]}), flush=True)
     print(json.dumps(found))
     if args.json:

@@ -4,7 +4,9 @@ import { icon, make } from "./dom.js";
 import { fileName } from "./paths.js";
 import { Pictures } from "./pictures.js";
 import { day, isRightToLeft, text } from "./strings.js";
-import { afterPaint } from "./timing.js";
+import { afterRest } from "./timing.js";
+
+const REST_MS = 300; // typing goes on sooner than that; then nobody will see what is below the window
 
 export const altOf = (hit) =>
   text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline, hit.similar);
@@ -19,7 +21,9 @@ export class Grid {
   #pictures = new Pictures();
   #activated;
   #screen = null; // what fits the window: {columns, row and gap (px), cells}; null until measured
-  #stopWaiting = () => {}; // for the paint after which the other cells follow
+  #stopWaiting = () => {}; // for the rest after which the other cells follow
+
+  #isPartial = false; // are some of the cells still to follow?
 
   hits = [];
   active = -1; // index into hits of the chosen photo; -1: none
@@ -31,6 +35,7 @@ export class Grid {
     root.setAttribute("aria-label", text.gridLabel);
     root.append(this.#matches, this.#divider, this.#rest);
     window.addEventListener("resize", () => (this.#screen = null));
+    window.addEventListener("scroll", () => this.#scrolled(), { passive: true });
   }
 
   get activeHit() {
@@ -56,10 +61,11 @@ export class Grid {
 
   /**
    * Show these hits. The chosen photo stays chosen, by id, where it is still among them. `isNew`:
-   * seen from the top; the photos that fit the window are painted first, the others after that.
+   * seen from the top; the photos that fit the window come first, the others when typing rests.
    */
   paint(hits, { isNew = false } = {}) {
     const chosen = this.activeHit?.photo_id;
+    const isSame = hits.length === this.hits.length && hits.every(isAt(this.hits));
     const staying = new Set(hits.map((hit) => hit.photo_id));
     for (const [id, cell] of this.#cells) {
       if (staying.has(id)) continue;
@@ -71,29 +77,34 @@ export class Grid {
     this.#matches.hidden = first === 0;
     this.#divider.hidden = this.#rest.hidden = first === hits.length;
     this.#root.hidden = hits.length === 0;
-    this.#put(isNew && this.#screen ? this.#screen.cells : hits.length);
+    const isWhole = !isNew || !this.#screen || (isSame && !this.#isPartial);
+    this.#put(isWhole ? hits.length : this.#screen.cells);
     this.activate(hits.findIndex((hit) => hit.photo_id === chosen), { scroll: false });
   }
 
   /** Have the first `count` cells in the page, and room for the others until they follow. */
   #put(count) {
     this.#stopWaiting();
-    const cells = this.hits.slice(0, count).map((hit) => this.#cell(hit));
+    const cells = this.hits.slice(0, count).map((hit, index) => this.#cell(hit, index));
     const first = this.#firstLess;
     fill(this.#matches, cells.slice(0, first));
     fill(this.#rest, cells.slice(first));
-    const isWhole = cells.length === this.hits.length;
-    this.#root.style.minHeight = isWhole ? "" : this.#room(first);
-    if (!isWhole || (!this.#screen && cells.length)) {
-      this.#stopWaiting = afterPaint(() => this.#complete());
+    this.#isPartial = cells.length < this.hits.length;
+    this.#root.style.minHeight = this.#isPartial ? this.#room(first) : "";
+    if (this.#isPartial || (!this.#screen && cells.length)) {
+      this.#stopWaiting = afterRest(() => this.#complete(), this.#screen ? REST_MS : 0);
     }
   }
 
-  /** The others as well: once the first are painted, or when somebody needs one of them. */
+  /** The others as well: once typing rests, or when somebody needs one of them. */
   #complete() {
     this.#screen ??= this.#measured(); // before anything changes: then it costs no layout
     this.#put(this.hits.length);
     if (!this.#screen) this.#stopWaiting(); // hidden: measured after another paint
+  }
+
+  #scrolled() {
+    if (this.#isPartial && window.scrollY > 0) this.#complete();
   }
 
   #measured() {
@@ -152,10 +163,11 @@ export class Grid {
     if (anchor && top !== null && window.scrollY > 0) window.scrollBy(0, top - anchor.top);
   }
 
-  #cell(hit) {
+  #cell(hit, index) {
     let cell = this.#cells.get(hit.photo_id);
     if (!cell) {
       this.#cells.set(hit.photo_id, (cell = newCell(hit)));
+      if (index >= this.#screen?.cells) cell.classList.add("below");
       this.#pictures.wait(cell);
     }
     return dress(cell, hit);
@@ -165,6 +177,8 @@ export class Grid {
     return this.#cells.get(id)?.getBoundingClientRect().top ?? null;
   }
 }
+
+const isAt = (hits) => (hit, index) => hit.photo_id === hits[index].photo_id;
 
 /** Put exactly these cells in. Nothing that is already in its place is touched. */
 function fill(parent, cells) {
@@ -176,7 +190,7 @@ function fill(parent, cells) {
 }
 
 function newCell(hit) {
-  const image = make("img", { decoding: "async", draggable: "false" });
+  const caption = make("span", { class: "caption", "aria-hidden": "true" }, make("b"), make("span"));
   const cell = make(
     "div",
     {
@@ -186,22 +200,19 @@ function newCell(hit) {
       "aria-selected": "false",
       draggable: "true",
     },
-    image,
-    make("span", { class: "caption", "aria-hidden": "true" }, make("b"), make("span")),
+    caption,
   );
   cell.dataset.id = hit.photo_id;
   if (hit.colour) cell.style.backgroundColor = hit.colour; // until the photo is there
-  image.addEventListener("load", () => cell.classList.add("loaded"));
-  image.addEventListener("error", () => cell.classList.add("broken"));
   return cell;
 }
 
 /** Bring a cell's words up to date with its hit. */
 function dress(cell, hit) {
-  const [image, caption] = cell.children;
-  const alt = altOf(hit);
-  if (image.alt === alt && cell.classList.contains("offline") === hit.offline) return cell;
-  image.alt = alt;
+  const label = altOf(hit);
+  if (cell.ariaLabel === label && cell.classList.contains("offline") === hit.offline) return cell;
+  cell.ariaLabel = label;
+  const caption = cell.querySelector(".caption");
   caption.children[0].textContent = fileName(hit.path);
   caption.children[1].textContent = day(hit.taken);
   cell.classList.toggle("offline", hit.offline);

@@ -24,11 +24,11 @@ export function throttled(run, wait) {
   };
 }
 
-/** Run once the next frame has been painted. Returns what calls it off. */
-export function afterPaint(run) {
+/** Run when `wait` has passed since the next frame was painted. Returns what calls it off. */
+export function afterRest(run, wait) {
   let timer = 0;
   const frame = requestAnimationFrame(() => {
-    timer = setTimeout(run);
+    timer = setTimeout(run, wait);
   });
   return () => {
     cancelAnimationFrame(frame);

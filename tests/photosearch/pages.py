@@ -185,8 +185,8 @@ class Window:
 
     def names(self) -> list[str]:
         """File names of the photos shown, in order."""
-        return [alt.split(", ")[0] for alt in self.page.locator("[role=option] img").evaluate_all(
-            "images => images.map(image => image.alt)"
+        return [label.split(", ")[0] for label in self.page.locator("[role=option]").evaluate_all(
+            "options => options.map(option => option.ariaLabel)"
         )]  # fmt: skip
 
     def searches(self) -> list[str]:

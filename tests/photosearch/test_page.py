@@ -87,7 +87,7 @@ def test_typing_searches(open_page: Opener) -> None:
     assert all(name.startswith("green") for name in window.names())
     expect(window.page.get_by_role("heading", name="5 photos")).to_be_visible()
     expect(window.page.locator("#said")).to_have_text("5 photos for “green”")
-    dated = window.page.get_by_alt_text("green-dated.jpg, July 4, 2019")
+    dated = window.page.get_by_role("option", name="green-dated.jpg, July 4, 2019")
     expect(dated).to_be_visible()
     # The query is private: neither the address nor the title, which browsers keep, has it.
     assert "green" not in window.page.url + window.page.title()

@@ -195,16 +195,48 @@ def test_only_pictures_near_the_window_are_loaded(open_page: Opener) -> None:
     window = open_page(viewport={"width": 800, "height": 400})
     window.box.fill("red")
     expect(window.options.first).to_have_accessible_name(re.compile("^red"))
-    expect(window.page.locator(".cell.loaded").first).to_be_visible()
-    window.page.wait_for_timeout(500)
+    expect(window.page.locator(".cell img").first).to_be_visible()
+    window.page.wait_for_timeout(800)
     last = window.options.nth(59)
     assert f"/photos/{last.get_attribute('data-id')}/thumbnail" not in " ".join(window.requests)
     last.scroll_into_view_if_needed()
-    expect(last).to_have_class(re.compile("loaded"))
+    expect(last.locator("img")).to_be_visible()
+
+
+def test_an_image_comes_with_its_picture(open_page: Opener) -> None:
+    """Without one, its words are laid out for every photo, only to be thrown away."""
+    window = open_page()
+    held: dict[str, Route] = {}
+    window.page.route("**/thumbnail", lambda route: held.update({route.request.url: route}))
+    window.page.reload()  # some of them were there
+    expect(window.options.first).to_be_visible()
+    window.box.fill("green")
+    expect(window.options).to_have_count(5)
+    ids = window.options.evaluate_all("cells => cells.map(cell => cell.dataset.id)")
+    wanted = [f"{window.page.url}api/v1/photos/{each}/thumbnail" for each in ids]
+    wait_for(window.page, lambda: held.keys() >= set(wanted))
+    assert window.page.locator(".cell img").count() == 0
+    held[wanted[0]].abort()
+    for url in wanted[1:]:
+        held[url].continue_()
+    expect(window.page.locator(".cell img")).to_have_count(4)
+    expect(window.page.locator(".cell.broken")).to_have_count(1)
+    window.complaints = [line for line in window.complaints if "ERR_FAILED" not in line]
+
+
+def test_who_scrolls_need_not_wait_for_the_other_photos(open_page: Opener) -> None:
+    window = open_page(viewport={"width": 800, "height": 400})
+    window.page.evaluate("new Promise((tell) => setTimeout(tell, 100))")
+    window.page.evaluate("window.requestAnimationFrame = () => 0")  # typing never rests
+    window.box.fill("red")
+    expect(window.options.first).to_have_accessible_name(re.compile("^red"))
+    assert window.options.count() < 60
+    window.page.evaluate("window.scrollTo(0, 10)")
+    expect(window.options).to_have_count(60)
 
 
 def test_the_photos_in_the_window_are_painted_first(open_page: Opener) -> None:
-    """The others follow after the paint, or at once for who asks for them; nothing moves."""
+    """The others follow when typing rests, or at once for who asks for them; nothing moves."""
     window = open_page(viewport={"width": 800, "height": 400})
     height = "document.documentElement.scrollHeight"
     frames = "new Promise((tell) => requestAnimationFrame(() => setTimeout(tell, 50)))"
