@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEV := .venv-dev
 BIN := $(DEV)/bin
 
-.PHONY: test test-slow check fix dev clean
+.PHONY: test test-slow check raycast fix dev clean
 
 test: $(DEV)/ready  ## install the development set-up on the first run, then run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -16,6 +16,10 @@ check: $(DEV)/ready  ## everything CI looks at beside the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+raycast:  ## the Raycast extension's types; npm fetches the compiler and Raycast's library (70 MB)
+	cd launchers/raycast && npm install --no-package-lock --ignore-scripts --no-audit --no-fund
+	cd launchers/raycast && npm run check
 
 fix: $(DEV)/ready
 	$(BIN)/ruff format .

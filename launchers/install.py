@@ -1,6 +1,6 @@
 """Put a launcher's adapter where the launcher looks for it.
 
-    python launchers/install.py gnome | krunner | ulauncher | alfred | flow
+    python launchers/install.py gnome | krunner | ulauncher | raycast | alfred | flow
 
 Run it with the Python that has photosearch: that Python is what the launchers will start.
 """
@@ -166,6 +166,25 @@ def flow(home: str | None, to: Path | None) -> list[str]:
     return [*said, "Then start Flow Launcher again, and type: ph beach"]
 
 
+def raycast(home: str | None, to: Path | None) -> list[str]:
+    folder = (to or Path.cwd()) / "photosearch-raycast"
+    shutil.copytree(HERE / "raycast" / "src", folder / "src", dirs_exist_ok=True)
+    shutil.copy(HERE / "raycast" / "tsconfig.json", folder)
+    (folder / "assets").mkdir(exist_ok=True)
+    (folder / "assets" / "icon.png").write_bytes(icon_png(512))
+    about = json.loads((HERE / "raycast" / "package.json").read_text(encoding="utf-8"))
+    (preference,) = about["preferences"]
+    preference["default"] = " ".join(map(quoted, command(home)))
+    made = write(folder / "package.json", json.dumps(about, indent=2) + "\n")
+    there = shlex.quote(str(folder))
+    return [made, f"Then: cd {there} && npm install && npm run dev", "It stays when that is ended."]
+
+
+def quoted(word: str) -> str:
+    """A word as raycast/src/photos.js takes a line apart: there is no escaping in quotes."""
+    return f"'{word}'" if '"' in word else f'"{word}"'
+
+
 def alfred(home: str | None, to: Path | None) -> list[str]:
     folder = (to or Path.cwd()) / "photosearch-workflow"
     said = copied("alfred", folder, home)
@@ -239,7 +258,7 @@ def workflow() -> dict[str, object]:
     }
 
 
-def icon_png() -> bytes:
+def icon_png(side_px: int = 128) -> bytes:
     """The mark as a bitmap, for launchers that read no SVG."""
     from PIL import Image, ImageDraw
 
@@ -249,7 +268,7 @@ def icon_png() -> bytes:
     draw.ellipse((100, 100, 348, 348), outline="white", width=40)
     draw.line((316, 316, 408, 408), fill="white", width=52)
     file = io.BytesIO()
-    large.resize((128, 128), Image.Resampling.LANCZOS).save(file, "PNG")
+    large.resize((side_px, side_px), Image.Resampling.LANCZOS).save(file, "PNG")
     return file.getvalue()
 
 
@@ -257,6 +276,7 @@ INSTALLERS: dict[str, Callable[[str | None, Path | None], list[str]]] = {
     "gnome": gnome,
     "krunner": krunner,
     "ulauncher": ulauncher,
+    "raycast": raycast,
     "alfred": alfred,
     "flow": flow,
 }

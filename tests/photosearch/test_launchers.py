@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from test_program import Program, toy  # noqa: F401
 from toy import painted
 
@@ -448,8 +449,10 @@ def test_raycast_s_part_finds_photos(library: Program, tmp_path: Path) -> None:
     from photosearch import program as starting
 
     module = (LAUNCHERS / "raycast" / "src" / "photos.js").as_uri()
+    install("raycast", tmp_path, library.home)
+    about = json.loads((tmp_path / "photosearch-raycast" / "package.json").read_text())
+    command = about["preferences"][0]["default"]
     words = [*starting.command(), "--home", str(library.home)]
-    command = " ".join(f'"{word}"' for word in words)
     script = f"""
         const {{ search, words }} = await import({json.dumps(module)});
         const command = {json.dumps(command)};
@@ -462,6 +465,7 @@ def test_raycast_s_part_finds_photos(library: Program, tmp_path: Path) -> None:
             none: await search(command, "blue"),
             empty: await search(command, "  "),
             words: words(`"/a b/python" 'c d' e`),
+            command: words(command),
             failure,
             late: await late,
         }}));
@@ -476,14 +480,43 @@ def test_raycast_s_part_finds_photos(library: Program, tmp_path: Path) -> None:
     assert sorted(each["name"] for each in answer["found"]) == [f"green {n}.jpg" for n in range(3)]
     assert answer["none"] == answer["empty"] == []
     assert answer["words"] == ["/a b/python", "c d", "e"]
+    assert answer["command"] == words
     assert "ENOENT" in answer["failure"] and answer["late"] == "AbortError"
 
 
-def test_raycast_s_manifest_names_what_is_there() -> None:
-    about = json.loads((LAUNCHERS / "raycast" / "package.json").read_text())
+COMPILER = LAUNCHERS / "raycast" / "node_modules" / "typescript" / "bin" / "tsc"
+
+
+@pytest.mark.skipif(find_node() is None, reason="no Node here")
+@pytest.mark.skipif(not COMPILER.exists(), reason="no TypeScript here: `make raycast` gets it")
+def test_raycast_s_types_are_right() -> None:
+    node = find_node()
+    assert node is not None
+    done = subprocess.run(
+        [node, str(COMPILER), "--noEmit"],
+        cwd=LAUNCHERS / "raycast",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_raycast_s_manifest_names_what_is_there(tmp_path: Path) -> None:
+    home = tmp_path / "my home"
+    install("raycast", tmp_path, home)
+    install("raycast", tmp_path, home)  # again, as after an upgrade
+    folder = tmp_path / "photosearch-raycast"
+    about = json.loads((folder / "package.json").read_text())
+    with Image.open(folder / "assets" / about["icon"]) as icon:
+        assert (icon.format, icon.size) == ("PNG", (512, 512))  # as Raycast asks for
     for command in about["commands"]:
-        assert (LAUNCHERS / "raycast" / "src" / f"{command['name']}.tsx").is_file()
-    source = (LAUNCHERS / "raycast" / "src" / "search.tsx").read_text()
+        assert (folder / "src" / f"{command['name']}.tsx").is_file()
+    for script in ("dev", "check"):
+        assert script in about["scripts"]
+    assert (folder / "tsconfig.json").is_file()
+    assert about["preferences"][0]["default"].endswith(f'"--home" "{home}"')
+    source = (folder / "src" / "search.tsx").read_text()
     for preference in about["preferences"]:
         assert f"{{ {preference['name']}: string }}" in source
 
