@@ -48,6 +48,19 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
+def test_every_test_that_a_document_names_is_there() -> None:
+    """`test_x.py`, or `test_x.py::test_y`; a name may be cut short with …"""
+    named = 0
+    for document in sorted(CHECKOUT.glob("docs/*.md")):
+        text = document.read_text(encoding="utf-8")
+        for file, test in re.findall(r"`(test_\w+\.py)(?:::(\w+…?))?`", text):
+            (found,) = CHECKOUT.glob(f"tests/**/{file}")
+            start = f"def {test.removesuffix('…')}" + ("" if test.endswith("…") else "(")
+            assert not test or start in found.read_text(encoding="utf-8"), (document.name, test)
+            named += bool(test)
+    assert named > 30
+
+
 def test_every_runtime_dependency_has_its_paragraph() -> None:
     import tomllib
 

@@ -10,22 +10,28 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import socket
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import uvicorn
 from desk import API, BASE, PORT, Desk
+from starlette.requests import Request
 from workbench import jpeg
 
 from photosearch import patience
 from photosearch.api import create_app
 from photosearch.endpoints import ENDPOINTS
 from photosearch.serve import configuration, listen, log_to_file
+
+CHECKOUT = Path(__file__).parent.parent.parent
 
 # --- names and origins ------------------------------------------------------------------------
 
@@ -42,6 +48,38 @@ def test_a_host_that_holds_a_path_decides_nothing(desk: Desk) -> None:
     for host in (f"127.0.0.1:{PORT}/static/", f"127.0.0.1:{PORT}/healthz?", f"x@127.0.0.1:{PORT}"):
         answer = desk.client.get(f"{API}/status", headers={"host": host})
         assert answer.status_code == 421, host
+
+
+@pytest.mark.parametrize(
+    "target", ["@evil.example", "@evil.example/healthz", ":80@evil.example/", ".evil.example/"]
+)
+def test_a_path_that_begins_without_a_slash_names_no_host(
+    port: int, desk: Desk, target: str
+) -> None:
+    """It moved the end of the host in what was rebuilt as the URL (CVE-2026-54282)."""
+    scope: dict[str, object] = {
+        "type": "http", "scheme": "http", "method": "GET", "path": target, "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:1")], "server": ("127.0.0.1", 1),
+    }  # fmt: skip
+    assert Request(scope).url.hostname == "127.0.0.1"
+    bearer = f"Authorization: Bearer {desk.daemon.sessions.token}"
+    with connect(port) as connection:
+        connection.sendall(head(port, f"GET {target} HTTP/1.1", bearer, "Connection: close"))
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 4"), answer[:80]
+    assert b"evil" not in answer
+
+
+def test_starlette_is_new_enough_to_have_none_of_its_past_holes() -> None:
+    """1.3.1 ended the last of those listed in docs/security.md."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (asked,) = [line for line in project["dependencies"] if line.startswith("starlette")]
+    assert numbers(asked.removeprefix("starlette>=")) >= (1, 3, 1)
+    assert numbers(metadata.version("starlette")) >= (1, 3, 1)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def test_nothing_is_changed_by_asking_with_get(desk: Desk) -> None:
@@ -91,6 +129,29 @@ def test_a_session_is_not_the_token_and_the_cookie_is_this_ports_alone(desk: Des
         assert answer.status_code == 401, cookie
     bearer = {"authorization": f"Bearer {session}"}  # and the session opens nothing as a token
     assert desk.client.get(f"{API}/status", headers=bearer).status_code == 401
+
+
+def test_no_answer_tells_a_token_or_another_session(desk: Desk) -> None:
+    """Where one way in could ask for others, a small right became a large one
+    (Plex: CVE-2025-69416, CVE-2025-69417)."""
+    sessions = desk.daemon.sessions
+    others = [sessions.login(sessions.new_code()) for _ in range(2)]
+    unused = sessions.new_code()
+    code = sessions.new_code()
+    mine = desk.client.post(f"{API}/login", json={"code": code}).cookies[f"ps_{PORT}"]
+    secrets = [sessions.token, unused, mine, *others]
+    photo_id = str(desk.photo_id("1.jpg"))
+    asked = 0
+    for endpoint in ENDPOINTS:
+        if endpoint.method == "GET" and endpoint.path != "/doctor":
+            answer = desk.client.get(API + endpoint.path.replace("{id}", photo_id))
+            asked += answer.status_code == 200
+            told = answer.content + repr(answer.headers.raw).encode()
+            for secret in secrets:
+                assert secret is not None and secret.encode() not in told, endpoint.path
+    assert asked > 8
+    # A code can be asked for: it opens a session as good as this one, once, and no more.
+    assert desk.client.post(f"{API}/codes").json()["code"] not in secrets
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
@@ -171,6 +232,22 @@ def test_many_ranges_cost_no_more_than_the_file(desk: Desk) -> None:
     assert desk.get(url, range=f"bytes={len(whole)}-").status_code == 416
     for odd in ("bytes=-", "bytes=9-5", "lines=1-2", "bytes=a-b", "bytes=" + "9" * 400 + "-"):
         assert desk.get(url, range=odd).status_code in (200, 206, 400, 416), odd
+
+
+def test_a_form_is_not_read_however_many_fields_it_has(desk: Desk) -> None:
+    """Limits on forms did not hold for those of a page (CVE-2026-54283). None is read here."""
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    spent = time.process_time()
+    for body, statuses in (
+        (b"code=x", {415}), (b"a=1&" * 4_000, {415}), (b"a=1&" * 2_000_000, {413}),
+        (b"a=" + b"x" * 8_000_000, {413}),
+    ):  # fmt: skip
+        answer = desk.client.post(f"{API}/login", content=body, headers=kind)
+        assert answer.status_code in statuses, len(body)
+    assert time.process_time() - spent < 2.0
+    reading = re.compile(r"\.form\(|multipart")
+    for file in (CHECKOUT / "photosearch").glob("*.py"):
+        assert not reading.search(file.read_text(encoding="utf-8")), file.name
 
 
 # --- slow and greedy clients, at a real socket ------------------------------------------------
