@@ -92,6 +92,56 @@ def test_indexing_is_told_and_can_be_paused(open_page: Opener) -> None:
     assert asked == ["/api/v1/index/pause", "/api/v1/index/resume"]
 
 
+PUSHED = """
+window.EventSource = class extends EventTarget {
+  constructor() { super(); window.stream = this; }
+  close() {}
+};
+window.push = (status) =>
+  window.stream.dispatchEvent(new MessageEvent("status", { data: JSON.stringify(status) }));
+"""
+
+
+def test_progress_is_announced_at_most_every_ten_seconds(open_page: Opener) -> None:
+    """To who listens; the line that is seen follows every event."""
+    window = open_page(script=PUSHED)
+    page = window.page
+    page.evaluate(
+        """window.heard = [];
+        new MutationObserver(() => heard.push(document.getElementById("progressed").textContent))
+          .observe(document.getElementById("progressed"), { childList: true });"""
+    )
+    page.clock.install(time=0)
+    page.clock.pause_at(1_000)
+
+    def indexed(done: int, *, after_ms: int, state: str = "working") -> list[str]:
+        """What was said so far, once so many photos are indexed."""
+        page.clock.run_for(after_ms)
+        run = {"done": done, "to_do": 20_000, "photos_per_second": 52.0, "eta_seconds": 361.0}
+        page.evaluate(
+            "status => push(status)",
+            {
+                **STATUS,
+                "searchable": done,
+                "indexing": {**run, "state": state},
+            },
+        )
+        if state == "working":
+            expect(page.get_by_role("contentinfo")).to_contain_text(f"{done:,} of 20,000")
+        heard: list[str] = page.evaluate("heard")
+        return [re.sub(r"Indexed | of .*", "", each) for each in heard]
+
+    assert indexed(1_000, after_ms=0) == ["1,000"]
+    for number in range(1, 10):  # nine events in nine seconds
+        assert indexed(1_000 + number, after_ms=1_000) == ["1,000"]
+    assert indexed(1_010, after_ms=1_000) == ["1,000", "1,010"]
+    assert indexed(1_011, after_ms=9_900) == ["1,000", "1,010"]
+    assert indexed(1_012, after_ms=100) == ["1,000", "1,010", "1,012"]
+    *before, last = indexed(20_000, after_ms=100, state="idle")  # the end is said at once
+    assert before == ["1,000", "1,010", "1,012"]
+    assert last == "Indexing finished. 20,000 photos can be searched."
+
+
 def test_unreadable_files_and_folders_are_listed(open_page: Opener, daemon: Daemon) -> None:
     window = open_page()
     window.page.get_by_role("button", name="1 file not readable").click()
