@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pages import GREENS, STATUS, Opener, Window, needs_chromium, serve_status
+from PIL import Image, ImageStat
 from playwright.sync_api import expect
 
 axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
@@ -129,12 +131,27 @@ def sideways(window: Window) -> int:
 # --- what the system asks for -----------------------------------------------------------------
 
 
-def test_it_is_light_or_dark_as_the_system_is(open_page: Opener) -> None:
+def picture(window: Window, name: str, folder: Path) -> Image.Image:
+    """The page as it is seen, in grey; kept in PHOTOSEARCH_SCREENSHOTS where that is set."""
+    file = Path(os.environ.get("PHOTOSEARCH_SCREENSHOTS") or folder) / f"{name}.png"
+    window.page.screenshot(path=file)
+    with Image.open(file) as made:
+        return made.convert("L")
+
+
+def grounds(seen: Image.Image) -> float:
+    """Median brightness, 0 to 255: that of what lies behind the photos."""
+    return ImageStat.Stat(seen.crop((0, 0, seen.width, 90))).median[0]
+
+
+def test_it_is_light_or_dark_as_the_system_is(open_page: Opener, tmp_path: Path) -> None:
     window = open_page(color_scheme="light")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     assert brightness(window.page.evaluate(ground)) > 200
+    assert grounds(picture(window, "light", tmp_path)) > 200
     window.page.emulate_media(color_scheme="dark")
     assert brightness(window.page.evaluate(ground)) < 60
+    assert grounds(picture(window, "dark", tmp_path)) < 60
 
 
 def brightness(colour: str) -> float:
@@ -142,7 +159,7 @@ def brightness(colour: str) -> float:
     return (red + green + blue) / 3
 
 
-def test_nothing_moves_for_who_asked_for_stillness(open_page: Opener) -> None:
+def test_nothing_moves_for_who_asked_for_stillness(open_page: Opener, tmp_path: Path) -> None:
     window = open_page(reduced_motion="reduce")
     moving = """() => [...document.querySelectorAll("*")].filter((element) => {
       const style = getComputedStyle(element);
@@ -153,9 +170,12 @@ def test_nothing_moves_for_who_asked_for_stillness(open_page: Opener) -> None:
     window.page.evaluate("document.getElementById('busy').classList.add('on')")
     assert window.page.evaluate(moving) == []
     assert window.page.evaluate("document.getAnimations().length") == 0
+    picture(window, "reduced-motion", tmp_path)
 
 
-def test_in_forced_colours_the_chosen_photo_and_the_box_still_show(open_page: Opener) -> None:
+def test_in_forced_colours_the_chosen_photo_and_the_box_still_show(
+    open_page: Opener, tmp_path: Path
+) -> None:
     window = open_page(forced_colors="active")
     assert window.page.evaluate("matchMedia('(forced-colors: active)').matches")
     bar = window.page.locator(".bar").evaluate("bar => getComputedStyle(bar).outlineStyle")
@@ -165,6 +185,8 @@ def test_in_forced_colours_the_chosen_photo_and_the_box_still_show(open_page: Op
         "cell => [getComputedStyle(cell).outlineStyle, getComputedStyle(cell).outlineWidth]"
     )
     assert outline == ["solid", "3px"]
+    darkest, brightest = picture(window, "forced-colours", tmp_path).getextrema()
+    assert (darkest, brightest) == (0, 255)  # plain black and white, whichever is behind
 
 
 # --- every language ---------------------------------------------------------------------------
