@@ -23,10 +23,11 @@ from photosearch.formats import THUMBNAIL_PX
 from photosearch.history import History
 from photosearch.home import Home
 from photosearch.indexer import Indexer
-from photosearch.ingest import forget_library, require_folders
+from photosearch.ingest import forget_library
 from photosearch.library import Library, size_bytes
 from photosearch.moving import Bundles
 from photosearch.query import parse
+from photosearch.roots import require_folders
 from photosearch.search import Search
 from photosearch.sessions import Sessions
 from photosearch.settings import Settings, save_setting

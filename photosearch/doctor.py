@@ -18,6 +18,7 @@ from photosearch.errors import LibraryDamaged
 from photosearch.home import Home
 from photosearch.index.neighbours import Index
 from photosearch.library import LibraryReader, size_bytes
+from photosearch.roots import is_at_hand
 from photosearch.store.photos import join
 from photosearch.types import Matrix, Root
 
@@ -59,7 +60,7 @@ def examine(subject: Subject) -> protocol.DoctorReply:
     roots = subject.reader.roots()
     findings += [
         check_vectors(subject),
-        check_libraries(roots),
+        check_libraries(roots, subject.reader),
         check_watches(roots),
         check_index(subject),
         check_disk(subject.place),
@@ -95,12 +96,12 @@ def check_vectors(subject: Subject) -> Finding:
     return Finding("vectors", False, f"{len(bad):,} are damaged and left out of searches", advice)
 
 
-def check_libraries(roots: list[Root]) -> Finding:
-    """Folders that cannot be listed now."""
+def check_libraries(roots: list[Root], reader: LibraryReader) -> Finding:
+    """Folders that cannot be listed now, or are the empty mount points of drives that are away."""
     if not roots:
         advice = "Name a folder of photos: photosearch --library DIR"
         return Finding("libraries", False, "there is none yet", advice)
-    away = [root.path for root in roots if not _can_list(root.path)]
+    away = [root.path for root in roots if not is_at_hand(root, reader.devices)]
     if not away:
         return Finding("libraries", True, f"{len(roots)} at hand", "")
     advice = (
@@ -199,14 +200,6 @@ def unsearchable_photos(subject: Subject) -> list[protocol.UnsearchableMessage]:
 
 
 # --- small things -----------------------------------------------------------------------------
-
-
-def _can_list(folder: str) -> bool:
-    try:
-        with os.scandir(folder):
-            return True
-    except OSError:
-        return False
 
 
 def count_folders(root: str) -> int:

@@ -17,12 +17,13 @@ from photosearch.bundle import Bundle
 from photosearch.decode import DecodePool
 from photosearch.encoder import Encoder
 from photosearch.errors import PhotosearchError
-from photosearch.ingest import Ingest, Totals, root_available
+from photosearch.ingest import Ingest, Totals
 from photosearch.library import Library
 from photosearch.mounts import is_network
 from photosearch.pace import Rate, Throttle
 from photosearch.power import on_battery
 from photosearch.reconcile import SETTLE_NS
+from photosearch.roots import can_list
 from photosearch.settings import Settings
 from photosearch.switch import Switch
 from photosearch.texts import read_texts
@@ -232,7 +233,7 @@ class Indexer:
             if self._slept():
                 seen.clear()
             for root in self._library.roots():
-                now = root_available(root)
+                now = can_list(root)
                 if now:
                     self._watch(root)
                 # Gone and back between two looks, it was marked offline by whoever looked inside,

@@ -20,11 +20,11 @@ from photosearch import scan
 from photosearch.asking import Asker
 from photosearch.decode import DecodePool, Picture, Rejected, Task, hash_file
 from photosearch.encoder import Encoder
-from photosearch.errors import RootMissing
 from photosearch.library import ORPHAN_GRACE_NS, Changes, Embedded, Library
 from photosearch.pace import Throttle
 from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
+from photosearch.roots import is_bare
 from photosearch.store.photos import join
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Location, Preprocess, Root, Stamp
@@ -118,7 +118,7 @@ class Ingest:
         if not under:
             self.inodes[root.root_id] = frozenset(tree.inodes - {0})
         known = self._known(root, under, tree)
-        if b"" in tree.unreadable or (not under and is_unmounted(root, known, tree)):
+        if b"" in tree.unreadable or (not tree.seen and self._is_bare(root)):
             self._set_offline(root, True)
             return []
         if under in tree.unreadable and not os.path.isdir(root.path):
@@ -211,6 +211,9 @@ class Ingest:
                 names = self._library.other_names(root.root_id, stamp)
                 pending.update((name, None) for name in names if name not in on_disk)
         todo = plan(known, on_disk, self._clock_ns(), settle_ns=self._settle_ns)
+        if todo.forget and self._is_bare(root):  # the last events of a drive that goes
+            self._set_offline(root, True)
+            return []
         totals.seen += len(on_disk)
         waiting = self._carry_out(root, known, todo, totals).waiting
         now = (self._library.known(root.root_id, path) for path in on_disk)
@@ -403,52 +406,15 @@ class Ingest:
                 log.warning("root.%s path=%r", "offline" if offline else "online", root.path)
                 self._library.set_offline(root.root_id, offline)
 
+    def _is_bare(self, root: Root) -> bool:
+        return is_bare(root, self._library.devices)
+
     def _still_there(self, root: Root, folder: bytes) -> bool:
         """An unreadable folder, as against one that was deleted while we walked."""
         return os.path.lexists(self._absolute(root, folder))
 
     def _absolute(self, root: Root, path: bytes) -> str:
         return join(os.fsencode(root.path), path)
-
-
-def is_unmounted(root: Root, known: Mapping[bytes, Location], tree: scan.Tree) -> bool:
-    """An empty folder where photos were, on another device than they were on: the bare mount
-    point of a drive that is away. Emptied by its owner, it would be the same device."""
-    if not known or tree.seen:
-        return False
-    try:
-        device = os.stat(root.path).st_dev & scan.INT63
-    except OSError:
-        return True
-    return all(place.stamp.device != device for place in known.values())
-
-
-def require_folders(folders: Sequence[str]) -> list[str]:
-    """Absolute paths of the libraries named, links resolved. Raises for one that is not there."""
-    found: list[str] = []
-    for folder in folders:
-        path = os.path.realpath(os.path.expanduser(folder))
-        if not os.path.isdir(path):
-            what = "is not a folder" if os.path.exists(path) else "does not exist"
-            raise RootMissing(f"{folder}: {what}. Name a folder of photos with --library.")
-        try:
-            os.scandir(path).close()
-        except OSError as error:
-            raise RootMissing(
-                f"{folder}: cannot be read ({error.strerror}). Check its permissions."
-            ) from error
-        if path not in found:
-            found.append(path)
-    return found
-
-
-def root_available(root: Root) -> bool:
-    """Whether a root can be listed right now."""
-    try:
-        with os.scandir(root.path):
-            return True
-    except OSError:
-        return False
 
 
 def forget_library(library: Library, thumbnails: Thumbnails, root_id: int) -> int:

@@ -136,6 +136,28 @@ def scan(root: str, *, under: bytes = b"", known: Mapping[bytes, Folder] = EMPTY
     return tree
 
 
+def holds_photos(root: str) -> bool:
+    """Whether `scan` would meet a photo file; the walk ends at the first. True where a folder
+    cannot be read: not seen is not gone."""
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(_absolute(root, folder)) as listing:
+                entries = list(listing)
+            if any(entry.name == IGNORE_MARK for entry in entries):
+                continue
+            for entry in entries:
+                if is_photo_name(entry.name) and entry.is_file(follow_symlinks=False):
+                    return True
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        pending += (path for path, _ in _subfolders(folder, entries))
+    return False
+
+
 def _inode(folder: bytes) -> int:
     """Zero where it is not to be had."""
     try:

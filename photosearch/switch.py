@@ -18,10 +18,10 @@ import numpy as np
 from photosearch.bundle import Bundle
 from photosearch.decode import DecodePool, Picture, Rejected, Task
 from photosearch.encoder import Encoder
-from photosearch.ingest import root_available
 from photosearch.library import Library, LibraryReader
 from photosearch.pace import Throttle
 from photosearch.preprocess import normalise
+from photosearch.roots import is_at_hand
 from photosearch.store.photos import join
 from photosearch.types import Stamp
 
@@ -156,13 +156,13 @@ class Switch:
         waiting = tuple(
             root.path
             for root in self._library.roots()
-            if missing.get(root.root_id) and not root_available(root)
+            if missing.get(root.root_id) and not is_at_hand(root, self._library.devices)
         )
         return Standing(self._succession.done(), sum(missing.values()), waiting)
 
     def _untried(self) -> Iterator[_Place]:
         for root in self._library.roots():
-            if root_available(root):
+            if is_at_hand(root, self._library.devices):
                 for path, stamp in reversed(self._succession.missing(root.root_id)):
                     if (root.root_id, path, stamp) not in self._tried:
                         yield root.root_id, path, stamp

@@ -218,7 +218,7 @@ def run_forget(args: Namespace) -> int:
 
 
 def run_relocate(args: Namespace) -> int:
-    from photosearch.ingest import require_folders
+    from photosearch.roots import require_folders
 
     place = open_home(args.home)
     reader = require_reader(place)

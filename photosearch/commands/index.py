@@ -21,7 +21,7 @@ from photosearch.commands.common import (
     require_unused,
     settings_of,
 )
-from photosearch.errors import UsageError
+from photosearch.errors import RootMissing, UsageError
 from photosearch.home import Home, open_home
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def run_index(args: Namespace) -> int:
-    from photosearch.ingest import require_folders
+    from photosearch.roots import require_folders
 
     place = open_home(args.home)
     folders = require_unused(require_folders(args.library), place)
@@ -51,7 +51,8 @@ def run_index(args: Namespace) -> int:
             _finish(switch)
         while library.tend_graph(threads=settings_of(args, place).threads):
             pass
-    print_totals(totals, as_json=args.json)
+        print_totals(totals, as_json=args.json)
+        _require_at_hand(library, folders)
     return 0
 
 
@@ -95,8 +96,7 @@ def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library, Sw
 
 
 def _index_all(ingest: Ingest, library: Library, folders: Sequence[str]) -> Totals:
-    from photosearch.errors import RootMissing
-    from photosearch.ingest import Totals, root_available
+    from photosearch.ingest import Totals
     from photosearch.reconcile import SETTLE_NS
 
     totals = Totals()
@@ -116,13 +116,18 @@ def _index_all(ingest: Ingest, library: Library, folders: Sequence[str]) -> Tota
                 totals.seen = seen  # the same files, looked at once more
     ingest.purge()
     totals.seconds = time.monotonic() - started
-    gone = [root.path for root in roots if not root_available(root)]
-    if gone:
-        raise RootMissing(
-            f"{gone[0]}: the folder is not there. Its photos are kept and marked offline; "
-            "connect the drive and run this again."
-        )
     return totals
+
+
+def _require_at_hand(library: Library, folders: Sequence[str]) -> None:
+    """Raises for what was to be indexed and is away: not there, or an empty mount point."""
+    away = [root.path for root in library.roots() if root.offline]
+    away = [path for path in away if path in folders or not folders]
+    if away:
+        raise RootMissing(
+            f"{', '.join(map(printable, away))}: not there, or its drive is not connected. Its "
+            "photos are kept and marked offline; connect the drive and run this again."
+        )
 
 
 def _finish(switch: Switch) -> None:

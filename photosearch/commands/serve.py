@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
 
 
 def run_serve(args: Namespace) -> int:
-    from photosearch.ingest import require_folders
+    from photosearch.roots import require_folders
     from photosearch.serve import serve
 
     place = open_home(args.home)

@@ -67,6 +67,11 @@ class LibraryReader:
         with self.reading() as db:
             return photos.roots(db)
 
+    def devices(self, root_id: int) -> set[int]:
+        """The devices that a root's files were on."""
+        with self.reading() as db:
+            return photos.devices(db, root_id)
+
     def places(self, photo_ids: Sequence[int]) -> dict[int, Place]:
         with self.reading() as db:
             return photos.places(db, photo_ids)

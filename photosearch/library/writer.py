@@ -128,6 +128,11 @@ class Library:
         with named_damage(self.file):
             return photos.roots(self._db)
 
+    def devices(self, root_id: int) -> set[int]:
+        """The devices that a root's files were on."""
+        with named_damage(self.file):
+            return photos.devices(self._db, root_id)
+
     def known_under(self, root_id: int, folder: bytes) -> dict[bytes, Location]:
         with named_damage(self.file):
             return photos.locations_under(self._db, root_id, folder)

@@ -138,6 +138,12 @@ def online_places(db: Connection, photo_id: int) -> list[tuple[Root, bytes]]:
     return [(Root(root_id, os.fsdecode(root), False), path) for root_id, root, path in rows]
 
 
+def devices(db: Connection, root_id: int) -> set[int]:
+    """The devices that a root's files were on when they were last looked at."""
+    rows = db.execute("SELECT DISTINCT device FROM locations WHERE root_id = ?", (root_id,))
+    return {row[0] for row in rows}
+
+
 def other_names(db: Connection, root_id: int, stamp: Stamp) -> list[bytes]:
     """Paths known in a root under this device and inode: hard links, if there is more than one."""
     if not stamp.inode:
