@@ -146,6 +146,8 @@ MUTANTS = (  # one a line, whatever its length
     ("decode.py", "os.nice(NICE)", "pass", DECODE),
     ("indexer.py", "self._thumbnails.trim(self._settings.thumbnail_mb << 20)", "pass", INDEXER),
     ("indexer.py", "self._library.rest()", "pass", INDEXER),
+    ("serve.py", "graph_from=settings.graph_from_bytes(bundle.dim),", "", DOCTOR),
+    ("commands/index.py", "graph_from=settings.graph_from_bytes(bundle.dim),", "", DOCTOR),
 )  # fmt: skip
 
 

@@ -347,7 +347,7 @@ class Daemon:
                 switch=isinstance(getattr(self.settings, field.name), bool),
             )
             for field in fields(Settings)
-            if field.name not in Settings.CHOICES  # a runtime takes effect at the next start
+            if field.name not in Settings.AT_START
         ]
 
     def change_setting(self, name: str, value: int) -> list[protocol.SettingMessage]:

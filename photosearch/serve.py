@@ -63,7 +63,13 @@ def serve(
         warming = ThreadPoolExecutor(1, thread_name_prefix="warming")
         warm = warming.submit(encoder.texts, ["warm"])
         warming.shutdown(wait=False)
-        library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
+        library = Library(
+            place.library,
+            space=bundle.space,
+            dim=bundle.dim,
+            bundle=bundle.name,
+            graph_from=settings.graph_from_bytes(bundle.dim),
+        )
         daemon = Daemon(
             place, settings, bundle, encoder, library, bundle_folders=tuple(bundle_folders)
         )

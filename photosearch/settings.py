@@ -8,9 +8,11 @@ import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from photosearch.errors import SettingsError
+
+NEVER_BYTES: Final = 1 << 62  # of vectors, which no library has
 
 
 class NoSuchSetting(SettingsError):
@@ -25,9 +27,13 @@ class Settings:
         "max_cpu": (1, 100),
         "sweep_minutes": (1, 24 * 60),
         "thumbnail_mb": (16, 1_000_000),
+        "graph_from_photos": (0, 1_000_000_000),
     }
 
     CHOICES: ClassVar = {"runtime": ("onnx", "executorch", "coreml")}
+
+    # Set in the file alone: what takes effect at the next start.
+    AT_START: ClassVar = frozenset({"runtime", "graph_from_photos"})
 
     max_cpu: int = 100  # percent of this machine's cores that indexing may use
     sweep_minutes: int = 15  # between two full looks at every folder
@@ -36,6 +42,9 @@ class Settings:
     pause_on_battery: bool = False  # index only while the machine has mains power
     read_text: bool = True  # find text inside pictures, where the extra [ocr] is installed
     history: bool = True  # remember searches, to offer them again; off forgets them too
+    # Photos from which on an HNSW graph is built, beside exact search or cells; 0: never. Cells
+    # find more for less at every size that was measured (docs/index.md).
+    graph_from_photos: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.RANGES.items():
@@ -54,6 +63,10 @@ class Settings:
     def threads(self) -> int:
         """Threads and processes that indexing may use, at least one."""
         return max(1, (os.cpu_count() or 1) * self.max_cpu // 100)
+
+    def graph_from_bytes(self, dim: int) -> int:
+        """A library of more bytes of vectors than this, of `dim` float32 each, gets a graph."""
+        return (self.graph_from_photos - 1) * dim * 4 if self.graph_from_photos else NEVER_BYTES
 
 
 def load_settings(file: Path) -> Settings:
@@ -89,7 +102,7 @@ def save_setting(file: Path, name: str, value: int) -> Settings:
     Returns all settings as they are now. Raises SettingsError for a bad name or
     value, and for a file that was not in order before.
     """
-    if name not in {field.name for field in fields(Settings)} - Settings.CHOICES.keys():
+    if name not in {field.name for field in fields(Settings)} - Settings.AT_START:
         raise NoSuchSetting(f"there is no setting {name}")
     change: dict[str, Any] = {name: value}
     changed = replace(load_settings(file), **change)

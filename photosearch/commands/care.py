@@ -121,14 +121,16 @@ def _doctor_here(args: Namespace, place: Home) -> protocol.DoctorReply:
     from photosearch.encoder import open_encoder
 
     bundle = require_bundle(args, place)
+    settings = settings_of(args, place)
     reader = require_reader(place)
     try:
         try:
             index = reader.load_index(bundle.space, bundle.dim)
-            reader.load_graph(index, bundle.space)
+            if settings.graph_from_photos:  # else a daemon would not use it either
+                reader.load_graph(index, bundle.space)
         except LibraryDamaged:
             index = None  # examine() says in what way
-        texts = open_encoder(bundle, runtime=settings_of(args, place).runtime).texts(TEXTS)
+        texts = open_encoder(bundle, runtime=settings.runtime).texts(TEXTS)
         return examine(
             Subject(
                 place=place,

@@ -72,7 +72,13 @@ def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library, Sw
     plan = planned(args, place)
     bundle = plan.now
     with home.owned(place):
-        library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
+        library = Library(
+            place.library,
+            space=bundle.space,
+            dim=bundle.dim,
+            bundle=bundle.name,
+            graph_from=settings.graph_from_bytes(bundle.dim),
+        )
         pool = DecodePool(workers=settings.threads)
         try:
             ingest = Ingest(

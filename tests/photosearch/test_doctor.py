@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numbered import needs_hnswlib
 from test_program import Program, painted_disk, program, toy, within
 from toy import painted
 from workbench import Bench, jpeg
 
 from photosearch import doctor
+from photosearch.cli import main
 from photosearch.doctor import Subject, check_watches, examine
 from photosearch.errors import PhotosearchError
 from photosearch.home import Home
@@ -329,6 +331,36 @@ def test_a_graph_that_misses_photos_is_noticed(filled: Bench) -> None:
         False,
         "hnsw: finds 89.0% of the ten best for texts, 89.0% for photos",
     )
+
+
+@needs_hnswlib
+def test_a_graph_that_is_asked_for_is_built_used_and_told_of(
+    painted_disk: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*args: str) -> str:
+        place = ["--home", str(painted_disk.home), "--bundle", str(painted_disk.bundle)]
+        assert main([*place, *args]) == 0
+        return capsys.readouterr().out
+
+    def index_finding() -> str:
+        (found,) = [one for one in json.loads(run("doctor", "--json"))["findings"]
+                    if one["check"] == "index"]  # fmt: skip
+        text: str = found["found"]
+        return text
+
+    settings = painted_disk.home / "config.toml"
+    painted_disk.home.mkdir(mode=0o700)
+    settings.write_text("read_text = false\ngraph_from_photos = 4\n")
+    run("index", "--library", str(painted_disk.disk))
+    assert index_finding() == "exact: nothing is missed"  # there are three
+    settings.write_text("read_text = false\ngraph_from_photos = 3\n")
+    run("index")
+    found = "hnsw: finds 100.0% of the ten best for texts, 100.0% for photos"
+    assert index_finding() == found
+    served = painted_disk.serve()
+    within(30.0, lambda: served.status()["index"] == "hnsw")
+    assert served.find("red")[0] == "red.jpg"
+    assert index_finding() == found  # the daemon's own
 
 
 def test_rows_that_point_nowhere_are_found(filled: Bench) -> None:

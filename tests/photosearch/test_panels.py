@@ -83,7 +83,8 @@ def test_a_setting_is_told_changed_kept_and_obeyed(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_cpu", 0), ("max_cpu", 101), ("nonsense", 1), ("RANGES", 1)]
+    ("name", "value"),
+    [("max_cpu", 0), ("max_cpu", 101), ("nonsense", 1), ("RANGES", 1), ("graph_from_photos", 1)],
 )
 def test_a_bad_setting_changes_nothing(desk: Desk, name: str, value: int) -> None:
     status, body = post(desk, "/settings", name=name, value=value)
