@@ -30,9 +30,12 @@ NAMES = (
     "filters",
     "decode",
     "indexer",
+    "watch",
+    "awkward",
 )
 (
     INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, KEPT, STORE, MACHINE, PROGRAM, FILTERS, DECODE, INDEXER,
+    WATCH, AWKWARD,
 ) = (f"tests/photosearch/test_{name}.py" for name in NAMES)  # fmt: skip
 CELLS = f"{CELLS} {KEPT}"
 
@@ -146,6 +149,9 @@ MUTANTS = (  # one a line, whatever its length
     ("decode.py", "os.nice(NICE)", "pass", DECODE),
     ("indexer.py", "self._thumbnails.trim(self._settings.thumbnail_mb << 20)", "pass", INDEXER),
     ("indexer.py", "self._library.rest()", "pass", INDEXER),
+    ("watch.py", "addHandler(self._overflow)", "hasHandlers()", WATCH),
+    ("watch.py", 'if "overflow" in record', 'if "full" in record', WATCH),
+    ("extras.py", "except (av.FFmpegError, ValueError, IndexError) as", "except IndexError as", AWKWARD),
     ("serve.py", "graph_from=settings.graph_from_bytes(bundle.dim),", "", DOCTOR),
     ("commands/index.py", "graph_from=settings.graph_from_bytes(bundle.dim),", "", DOCTOR),
 )  # fmt: skip

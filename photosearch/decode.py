@@ -354,6 +354,7 @@ class DecodePool:
 
     def _crashed(self, worker: _Worker) -> Rejected:
         """Blame the file a working worker had; a worker that never started is our own trouble."""
+        worker.process.join(timeout=2.0)  # it closed its pipe, and ends with a code of its own
         self._discard(worker)
         code = worker.process.exitcode
         if not worker.ready:

@@ -194,7 +194,7 @@ def read_text(image: Image.Image) -> str:
 
 
 def _words(error: Exception) -> str:
-    text = error.args[0] if error.args else ""
+    text = next((said for said in error.args if isinstance(said, str | bytes)), "")  # not a number
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     return str(text) or type(error).__name__

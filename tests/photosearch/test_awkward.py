@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
@@ -176,6 +177,8 @@ def decoded_or_rejected(pool: DecodePool, data: bytes, folder: Path, name: str =
     file.write_bytes(data)
     found = pool.one(Task(b"", str(file), HOW))
     assert isinstance(found, Picture | Rejected)
+    # A library may die of a file; an error of Python's, which ends a worker with 1, is our own.
+    assert not isinstance(found, Rejected) or "(exit 1)" not in found.reason
     if isinstance(found, Picture):
         assert found.pixels.shape == (32, 32, 3)
         assert len(found.picture) > 0
@@ -229,12 +232,18 @@ def test_thousands_of_mutations_break_nothing(
 def test_no_mutation_of_a_raw_file_or_a_film_breaks_decoding(
     edits: list[tuple[float, bytes, bool]], tmp_path: Path, pool: DecodePool
 ) -> None:
-    from test_extras import dng
+    raw_file, film = raw_file_and_film()
+    decoded_or_rejected(pool, edited(raw_file, edits), tmp_path, "a.dng")
+    decoded_or_rejected(pool, edited(film, edits), tmp_path, "a.mov")
 
-    decoded_or_rejected(pool, edited(dng(jpeg(3)), edits), tmp_path, "a.dng")
-    decoded_or_rejected(
-        pool, edited(b"\0\0\0\x14ftypqt  \0\0\0\0qt  " * 9, edits), tmp_path, "a.mov"
-    )
+
+@functools.cache
+def raw_file_and_film() -> tuple[bytes, bytes]:
+    """Whole ones, which can be decoded as long as nobody edits them."""
+    from test_extras import dng, film
+
+    place = "+45.7640+004.8357+170/"
+    return dng(jpeg(3)), film(dark=5, creation_time="2024-05-06T07:08:09Z", location=place)
 
 
 def test_a_thumbnail_is_made_of_the_smallest_picture() -> None:
