@@ -268,6 +268,23 @@ def test_vectors_come_back_as_they_were_put(db: Connection, count: int) -> None:
     np.testing.assert_array_equal(one, rows[-1])
 
 
+def test_photos_without_a_location_are_not_loaded(db: Connection) -> None:
+    space_id, ids, _ = stored(db, 3)
+    with transaction(db):
+        root_id = photos.add_root(db, "/photos")
+        photos.put_locations(db, [Location(root_id, b"a.jpg", STAMP, ids[0], None)])
+        assert photos.mark_orphans(db, ids[:2], 5) == [ids[1]]
+        assert photos.mark_orphans(db, ids[:2], 9) == [ids[1]]
+    assert embeddings.load(db, space_id, 4)[0].tolist() == [ids[0], ids[2]]
+    assert db.execute("SELECT id, orphaned_ns FROM photos ORDER BY id").fetchall() == [
+        (ids[0], None), (ids[1], 5), (ids[2], None),
+    ]  # fmt: skip
+    with transaction(db):
+        photos.put_locations(db, [Location(root_id, b"a.jpg", STAMP, ids[1], None)])
+        assert photos.mark_orphans(db, ids[:2], 11) == [ids[0]]
+    assert embeddings.load(db, space_id, 4)[0].tolist() == ids[1:]
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 80)), max_size=30))
 def test_slots_are_reused_and_what_leaves_one_is_zeroed(steps: list[tuple[bool, int]]) -> None:
