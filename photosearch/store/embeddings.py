@@ -114,17 +114,18 @@ def add(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
     new = [photo_id for photo_id in vectors if not exists(db, photo_id, space_id)]
     if not new:
         return
-    records = _records(space_id, new, [vectors[photo_id] for photo_id in new])
     at, full = 0, False
     while at < len(new):
+        some = new[at : at + SLOTS]
+        records = _records(space_id, some, [vectors[photo_id] for photo_id in some])
         found = None if full else _slab_to_fill(db, space_id)
         slab_id, free = found or (_add_slab(db, space_id, len(records[0])), 0)
-        places = _write(db, slab_id, free, records[at:])
+        places = _write(db, slab_id, free, records)
         db.executemany(
             "INSERT INTO embeddings (photo_id, space_id, slot) VALUES (?, ?, ?)",
             [
                 (photo_id, space_id, slab_id * SLOTS + place)
-                for place, photo_id in zip(places, new[at:], strict=False)
+                for place, photo_id in zip(places, some, strict=False)
             ],
         )
         if free:
