@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from photosearch import protocol
+from photosearch import protocol, scan
 from photosearch.errors import LibraryDamaged
 from photosearch.home import Home
 from photosearch.index.neighbours import Index
@@ -32,6 +32,7 @@ PHOTO_QUERIES: Final = 24
 MIN_RECALL: Final = 0.9
 WATCH_SHARE: Final = 0.9  # of the system's watches; beyond it the next new folder may not fit
 FREE_BYTES: Final = 512 << 20
+NAMED_FOLDERS: Final = 5
 INOTIFY_LIMIT: Final = Path("/proc/sys/fs/inotify/max_user_watches")
 
 Finding = protocol.FindingMessage
@@ -58,14 +59,17 @@ def examine(subject: Subject) -> protocol.DoctorReply:
         return protocol.DoctorReply(False, findings, [])
     unsearchable = unsearchable_photos(subject)
     roots = subject.reader.roots()
+    closed = closed_folders(roots, subject.reader)
     findings += [
         check_vectors(subject),
         check_libraries(roots, subject.reader),
+        check_folders(closed),
         check_watches(roots),
         check_index(subject),
         check_disk(subject.place),
         check_photos(subject, unsearchable),
     ]
+    unsearchable = sorted(unsearchable + closed, key=lambda item: item.path)
     return protocol.DoctorReply(all(item.ok for item in findings), findings, unsearchable)
 
 
@@ -109,6 +113,31 @@ def check_libraries(roots: list[Root], reader: LibraryReader) -> Finding:
         "searchable meanwhile. If it is gone for good: photosearch forget DIR"
     )
     return Finding("libraries", False, f"offline: {', '.join(map(printable, away))}", advice)
+
+
+FOLDER_ADVICE: Final = (
+    "Give yourself the right to list and enter it. Until then new photos in it are not found; "
+    "those known already stay searchable."
+)
+
+
+def closed_folders(roots: list[Root], reader: LibraryReader) -> list[protocol.UnsearchableMessage]:
+    """Folders inside libraries at hand that cannot be looked into now, with the reason."""
+    return [
+        protocol.UnsearchableMessage(join(os.fsencode(root.path), folder), reason, FOLDER_ADVICE)
+        for root in roots
+        if is_at_hand(root, reader.devices)
+        for folder, reason in sorted(scan.unreadable_folders(root.path).items())
+    ]
+
+
+def check_folders(closed: list[protocol.UnsearchableMessage]) -> Finding:
+    """Whether every folder inside the libraries can be looked into."""
+    if not closed:
+        return Finding("folders", True, "all can be looked into", "")
+    named = "; ".join(f"{printable(item.path)} ({item.reason})" for item in closed[:NAMED_FOLDERS])
+    more = f"; and {len(closed) - NAMED_FOLDERS:,} more" if len(closed) > NAMED_FOLDERS else ""
+    return Finding("folders", False, f"cannot be looked into: {named}{more}", FOLDER_ADVICE)
 
 
 def check_watches(roots: list[Root]) -> Finding:

@@ -53,6 +53,7 @@ class Totals:
     to_read: int = 0  # planned; with the counts above it gives progress
     seconds: float = 0.0
     problems: list[tuple[str, str]] = field(default_factory=list)  # the first few: path, reason
+    unreadable: dict[str, str] = field(default_factory=dict)  # folders, with the reason
 
     @property
     def done(self) -> int:
@@ -126,6 +127,8 @@ class Ingest:
             return []
         self._set_offline(root, False)
         unreadable = tuple(folder for folder in tree.unreadable if self._still_there(root, folder))
+        for folder in unreadable:
+            totals.unreadable[self._absolute(root, folder)] = tree.unreadable[folder]
         todo = plan(
             known,
             tree.files,
@@ -410,8 +413,15 @@ class Ingest:
         return is_bare(root, self._library.devices)
 
     def _still_there(self, root: Root, folder: bytes) -> bool:
-        """An unreadable folder, as against one that was deleted while we walked."""
-        return os.path.lexists(self._absolute(root, folder))
+        """An unreadable folder, as against one that was deleted while we walked. What lies in a
+        folder that may be listed and not entered is there as far as anyone can tell."""
+        try:
+            os.lstat(self._absolute(root, folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def _absolute(self, root: Root, path: bytes) -> str:
         return join(os.fsencode(root.path), path)

@@ -157,7 +157,7 @@ class ForgetReply:
 class FindingMessage:
     """The outcome of one of doctor's checks."""
 
-    check: str  # database, vectors, libraries, watch, index, disk or photos
+    check: str  # database, vectors, libraries, folders, watch, index, disk or photos
     ok: bool  # nothing for the user to do
     found: str
     advice: str  # what to do about it; empty where nothing
@@ -165,7 +165,8 @@ class FindingMessage:
 
 @dataclass(frozen=True)
 class UnsearchableMessage:
-    """A photo file that no search finds, why, and what to do about it."""
+    """A photo file that no search finds, or a folder that cannot be looked into; why, and what to
+    do about it."""
 
     path: str
     reason: str

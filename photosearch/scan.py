@@ -59,7 +59,8 @@ class Tree:
     """One walk over a root, or over a folder in it."""
 
     files: dict[bytes, Stamp] = field(default_factory=dict)  # by path relative to the root
-    unreadable: list[bytes] = field(default_factory=list)  # folders; b"" is the root itself
+    # Folders and files that cannot be looked at, with the reason; b"" is the root itself.
+    unreadable: dict[bytes, str] = field(default_factory=dict)
     sidecars: dict[bytes, Stamp] = field(default_factory=dict)  # in the folders that changed
     same: dict[bytes, Folder] = field(default_factory=dict)  # look as they did; files left out
     # All others met: None where there is nothing to take, or nothing that may be remembered.
@@ -118,13 +119,13 @@ def scan(root: str, *, under: bytes = b"", known: Mapping[bytes, Folder] = EMPTY
             entries, rows = _list(_absolute(root, folder))
         except FileNotFoundError:
             if folder == under:
-                tree.unreadable.append(folder)
+                tree.unreadable[folder] = "not there"
             else:  # it went away while we walked, and its photos with it
                 tree.changed[folder] = None
             continue
         except OSError as error:
             log.warning("scan.unreadable folder=%r reason=%s", folder, error.strerror)
-            tree.unreadable.append(folder)
+            tree.unreadable[folder] = error.strerror or str(error)
             continue
         digest = hashlib.blake2b(marshal.dumps(rows, 2), digest_size=16).digest()
         before = known.get(folder)
@@ -156,6 +157,28 @@ def holds_photos(root: str) -> bool:
             return True
         pending += (path for path, _ in _subfolders(folder, entries))
     return False
+
+
+def unreadable_folders(root: str) -> dict[bytes, str]:
+    """Folders that `scan` could not look into, with the reason: not to be listed, or, where only
+    that is allowed, not to be entered."""
+    found: dict[bytes, str] = {}
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        path = _absolute(root, folder)
+        try:
+            with os.scandir(path) as listing:
+                entries = list(listing)
+            os.lstat(os.path.join(path, b"."))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            found[folder] = error.strerror or str(error)
+            continue
+        if all(entry.name != IGNORE_MARK for entry in entries):
+            pending += (path for path, _ in _subfolders(folder, entries))
+    return found
 
 
 def _inode(folder: bytes) -> int:
@@ -236,7 +259,7 @@ def _take(tree: Tree, into: dict[bytes, Stamp], folder: bytes, entry: os.DirEntr
         return  # gone between listing and looking
     except OSError as error:
         log.warning("scan.unreadable path=%r reason=%s", path, error.strerror)
-        tree.unreadable.append(path)
+        tree.unreadable[path] = error.strerror or str(error)
 
 
 def _is_junction(entry: os.DirEntry[bytes]) -> bool:

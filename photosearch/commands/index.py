@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from photosearch.library import Library
     from photosearch.switch import Standing, Switch
 
+MAX_UNREADABLE: Final = 10  # folders named in full
 WAIT_FOR_WRITERS_SECONDS: Final = 10.0  # `index` waits this long for files still being written
 
 
@@ -201,6 +202,14 @@ def print_totals(totals: Totals, *, as_json: bool) -> None:
         print(f"photosearch: {printable(path)}: {reason}", file=sys.stderr)
     if totals.failed > len(totals.problems):
         print(f"photosearch: and {totals.failed - len(totals.problems):,} more", file=sys.stderr)
+    for path, reason in list(totals.unreadable.items())[:MAX_UNREADABLE]:
+        print(
+            f"photosearch: {printable(path)}: cannot be looked into ({reason}); what is known in "
+            "it is kept. Check its permissions.",
+            file=sys.stderr,
+        )
+    if (rest := len(totals.unreadable) - MAX_UNREADABLE) > 0:
+        print(f"photosearch: and {rest:,} more; `photosearch doctor` names all", file=sys.stderr)
     if totals.waiting:
         print(
             f"photosearch: {totals.waiting:,} files are still being written: left for later",

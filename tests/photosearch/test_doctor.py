@@ -62,7 +62,7 @@ def test_a_healthy_library_is_exit_0(painted_disk: Program, running: bool) -> No
         assert found["healthy"] is True
         assert found["unsearchable"] == []
         assert {item["check"] for item in found["findings"]} == {
-            "database", "vectors", "libraries", "watch", "index", "disk", "photos",
+            "database", "vectors", "libraries", "folders", "watch", "index", "disk", "photos",
         }  # fmt: skip
         said = painted_disk.run("doctor").stdout
         assert "PROBLEM" not in said
