@@ -122,6 +122,15 @@ def build(checkpoint: Checkpoint) -> DualEncoder:
     return student.eval()
 
 
+def at_side(loaded: Checkpoint, side_px: int) -> Checkpoint:
+    """The same weights for photos of another side: convolutions have the same at any."""
+    return dataclasses.replace(
+        loaded,
+        recipe=dataclasses.replace(loaded.recipe, side_px=side_px),
+        student=dataclasses.replace(loaded.student, side_px=side_px),
+    )
+
+
 class EagerEncoder:
     """A checkpoint's student behind the calls of photosearch.encoder.Encoder.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoint import CheckpointError, build, load_checkpoint
+from models.checkpoint import CheckpointError, at_side, build, load_checkpoint
 from models.data import DataError, read_examples
 from models.layers import load_lite2, load_minilm, minilm_vocabulary
 from models.prepare import make_vocabulary, prepare_text, read_texts
@@ -63,11 +63,10 @@ def make_student(recipe: Recipe) -> tuple[DualEncoder, tuple[str, ...]]:
 def _trained(recipe: Recipe, dropouts: Mapping[str, float]) -> tuple[DualEncoder, tuple[str, ...]]:
     """The student of the checkpoint `init`, both networks as they are and frozen."""
     file = Path(recipe.init)
-    loaded = load_checkpoint(file)
-    if (loaded.recipe.student, loaded.student.side_px) != (recipe.student, recipe.side_px):
+    loaded = at_side(load_checkpoint(file), recipe.side_px)
+    if loaded.recipe.student != recipe.student:
         raise CheckpointError(
-            f"{file}: holds {loaded.recipe.student} at {loaded.student.side_px} px, the recipe "
-            f"asks for {recipe.student} at {recipe.side_px}"
+            f"{file}: holds {loaded.recipe.student}, the recipe asks for {recipe.student}"
         )
     student = DualEncoder(loaded.student, **dropouts).eval()
     student.load_state_dict(build(loaded).state_dict())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoint import Checkpoint, build, load_checkpoint
+from models.checkpoint import at_side, build, load_checkpoint
 from models.data import read_examples, read_photos
 from models.distillation.cache import WHOLE, EmbeddingCache, build_cache, crop, usable_captions
 from models.distillation.distributed import World
@@ -102,15 +102,6 @@ def start(recipe: DistillRecipe, world: World) -> Given:
         teacher=teacher,
         reducer=Reducer(parts, sample, student.config.dim),
         world=world,
-    )
-
-
-def at_side(loaded: Checkpoint, side_px: int) -> Checkpoint:
-    """The same weights for photos of another side: convolutions have the same at any."""
-    return dataclasses.replace(
-        loaded,
-        recipe=dataclasses.replace(loaded.recipe, side_px=side_px),
-        student=dataclasses.replace(loaded.student, side_px=side_px),
     )
 
 

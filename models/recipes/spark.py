@@ -1,29 +1,40 @@
-"""The smallest of the family: heads on the networks that models/recipes/spark_networks.py trains.
+"""The smallest of the family: its networks start as parts of published ones and learn from lantern
+by the cells of a preset, both at once.
 
-python -m models.train models/recipes/spark.py
+    python -m models.restore --bundle models/bundles/lantern --out runs/lantern/final.pt
+    python -m models.train models/recipes/spark.py
+
+Three of these ten epochs were run (docs/experiments.md). `--set init=runs/spark/final.pt --set
+side_px=192 --set out=DIR` goes on with larger photos, and models/recipes/spark_heads.py trains the
+heads again on networks that have learned.
 """
 
-import dataclasses
+from models.distillation.recipe import DistillRecipe
 
-from models.recipes.candle import RECIPE as CANDLE
-
-RECIPE = dataclasses.replace(
-    CANDLE,
+RECIPE = DistillRecipe(
     name="spark",
-    student="spark",
-    init="runs/spark-networks/final.pt",
+    version="1",
     title="EfficientNet-lite0 made narrow beside one thin layer of MiniLM, taught by lantern",
-    side_px=192,
-    image_epochs=0,
-    class_dim=128,
-    out="runs/spark",
+    preset="STRONG",
+    student="spark",
+    teacher="surrogate:runs/lantern/final.pt",
+    val="../shared/data/flickr8k-val-000.tar",
+    sentences="../shared/data/coco-captions-text.jsonl",
+    text_tokens=600_000,
     training_data=(
-        "33 thousand human captions of 6,591 Flickr8k photos (research use), and what lantern, "
-        "trained on the data its own card names, makes of both; 25 thousand captions of COCO, "
-        "text alone; 2,400 labelled photos of 100 scenes (Places, research use); 3,250 photos "
-        "without captions or labels (ADE20K, flowers, groceries, clothes, landscapes); names of "
-        "the 1,000 ImageNet classes; a list of a thousand everyday words written for this "
-        "project. Its networks start from networks trained by others: the image network on "
-        "ImageNet-1k, the text network on 1.2 billion sentence pairs."
+        "33 thousand human captions of 6,591 Flickr8k photos (research use), as lantern sees "
+        "both; 25 thousand captions of COCO, text alone. The image network starts from one "
+        "trained by others on ImageNet-1k, the text network from one trained by others on 1.2 "
+        "billion sentence pairs."
     ),
+    side_px=128,
+    crops=3,
+    image_dropout=0.1,
+    text_dropout=0.1,
+    batch=64,
+    epochs=10,
+    learning_rate=1.6e-2,  # at 1,024 photos a step; 1e-3 here
+    warmup=0.05,
+    freeze_norm=False,  # its image network is not the one whose statistics it has
+    out="runs/spark",
 )

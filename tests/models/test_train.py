@@ -205,6 +205,7 @@ def test_heads_are_trained_again_on_the_networks_of_a_checkpoint(
     for name, value in before.weights.items():
         if not name.startswith(("image.head.", "text.head.")):
             assert torch.equal(after.weights[name], value), name
-    other = dataclasses.replace(again, side_px=64)
-    with pytest.raises(CheckpointError, match="holds tiny at 32 px"):
-        train(other, None)
+    larger = dataclasses.replace(again, side_px=48, out=str(tmp_path / "larger"))
+    assert load_checkpoint(train(larger, None)).student.side_px == 48
+    with pytest.raises(CheckpointError, match="holds tiny, the recipe asks for spark"):
+        train(dataclasses.replace(again, student="spark"), None)
