@@ -104,8 +104,10 @@ window.push = (status) =>
 
 def test_progress_is_announced_at_most_every_ten_seconds(open_page: Opener) -> None:
     """To who listens; the line that is seen follows every event."""
-    window = open_page(script=PUSHED)
+    window = open_page()
     page = window.page
+    page.evaluate(f"() => {{ {PUSHED} }}")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # it connects again
     page.evaluate(
         """window.heard = [];
         new MutationObserver(() => heard.push(document.getElementById("progressed").textContent))
