@@ -53,6 +53,19 @@ class Client:
     def forget_search(self, query: str) -> None:
         self._call("POST", "/history/forget", q=query)
 
+    def forget_searches(self) -> None:
+        self._call("POST", "/history/clear")
+
+    def examples(self) -> list[protocol.ExampleMessage]:
+        """Searches that find something in this library."""
+        return [protocol.ExampleMessage(**each) for each in self._call("GET", "/examples")]
+
+    def settings(self) -> list[protocol.SettingMessage]:
+        return [protocol.SettingMessage(**each) for each in self._call("GET", "/settings")]
+
+    def change_setting(self, name: str, value: int) -> None:
+        self._call("POST", "/settings", name=name, value=value)
+
     def group(self, photo_id: int) -> list[protocol.PhotoReply]:
         """The photos that this one is shown for, itself first."""
         raw = self._call("GET", f"/photos/{photo_id}/group")

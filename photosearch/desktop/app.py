@@ -72,6 +72,7 @@ class Running:
             [
                 (words.TRAY_SHOW, self.bar.appear),
                 (words.TRAY_PAGE, self._open_page),
+                (words.TRAY_SETTINGS, self._show_settings),
                 None,
                 (words.TRAY_PAUSE, lambda: self._do(self._source.pause)),
                 (words.TRAY_RESUME, lambda: self._do(self._source.resume)),
@@ -85,8 +86,10 @@ class Running:
         has_tray = self.tray.show()
         try:
             self._hot_key = hold(self._chord, self.bar.toggle, self.bar)
+            self.bar.settings.show_key(words.key_held(str(self._chord)))
             print(f"photosearch: {self._chord} shows the search bar", file=sys.stderr)
         except HotKeyError as error:
+            self.bar.settings.show_key(str(error))
             print(f"photosearch: {error}", file=sys.stderr)
         if not has_tray:
             print("photosearch: no tray here; `photosearch open` shows the bar", file=sys.stderr)
@@ -114,6 +117,10 @@ class Running:
             self.bar.message.show_words(words.DOWN, str(outcome))
         elif self.bar.isVisible():
             self.bar.ask()
+
+    def _show_settings(self) -> None:
+        self.bar.appear()
+        self.bar.show_settings()
 
     def _open_page(self) -> None:
         self._errands.submit(self._source.page, self._show_page)

@@ -7,44 +7,32 @@ from dataclasses import replace
 from typing import Any, Final
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
-from PySide6.QtGui import (
-    QColor,
-    QCursor,
-    QGuiApplication,
-    QKeyEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-)
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QMenu,
-    QStackedLayout,
-    QVBoxLayout,
-)
+from PySide6.QtGui import QCursor, QGuiApplication, QKeyEvent, QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QStackedLayout, QVBoxLayout
 
 from photosearch.desktop import words
 from photosearch.desktop.asking import Asking, Question
 from photosearch.desktop.background import Background
 from photosearch.desktop.box import SearchBox
-from photosearch.desktop.card import SHADOW, Card, is_dark
+from photosearch.desktop.card import SHADOW, Card, draw_glass, is_dark
 from photosearch.desktop.deeds import Deeds
 from photosearch.desktop.foot import Foot
 from photosearch.desktop.grid import PICTURE, Grid
 from photosearch.desktop.keys import name_of
 from photosearch.desktop.likeness import Likeness
-from photosearch.desktop.make import label, spaced
+from photosearch.desktop.make import button, label, spaced
 from photosearch.desktop.panels import KeyList, Message
 from photosearch.desktop.photos import Photos
 from photosearch.desktop.pills import Pills
 from photosearch.desktop.preview import Preview
+from photosearch.desktop.settings import SettingsPanel
 from photosearch.desktop.source import Daemon
-from photosearch.desktop.suggestions import Suggestions
 from photosearch.desktop.theme import DARK, LIGHT, sheet
 from photosearch.desktop.thumbnails import Thumbnails
 from photosearch.desktop.walk import Act, At, Box, Held, act, onwards, walk
+from photosearch.desktop.ways import Ways
 from photosearch.errors import DaemonUnreachable, PhotosearchError
-from photosearch.protocol import SearchReply, StatusReply, SuggestionMessage
+from photosearch.protocol import SearchReply, StatusReply
 
 CARD: Final = QSize(892, 636)
 STATUS_MS: Final = 2000  # between looks at what the daemon does, while the bar is seen
@@ -72,8 +60,6 @@ class Bar(Card):
         self._asking = Asking(daemon.search, self._searches)
         self._asking.answered.connect(self._show_answer)
         self._asking.failed.connect(self._show_failure)
-        self._suggestions = Suggestions(daemon.suggestions, self._asides)
-        self._suggestions.changed.connect(self._show_pills)
         ratio = self.devicePixelRatioF()
         self._thumbnails = Thumbnails(daemon.thumbnail, self._pictures, PICTURE * ratio)
         self.photos = Photos()
@@ -91,9 +77,16 @@ class Bar(Card):
         self.box.textEdited.connect(self._typed)
         self.chip = self._likeness.chip
         self.chip.clicked.connect(self.step_back)
-        self.pills = Pills(after=self.chip)
-        self.pills.chosen.connect(self.search_for)
-        self.pills.forgotten.connect(self._forget_search)
+        self.pills = Pills(after=self.chip, thumbnails=self._thumbnails)
+        self.ways = Ways(
+            self._daemon,
+            self.box,
+            self.pills,
+            backgrounds=(self._asides, self._errands),
+            has_words=lambda: not self._likeness.is_group,
+        )
+        self.ways.chosen.connect(self.search_for)
+        self.ways.forgotten.connect(self._forget_search)
         self.count = label("soft")
         self.grid = Grid(self.photos, self._thumbnails)
         self.grid.doubleClicked.connect(lambda _: self.deeds.open())
@@ -126,6 +119,12 @@ class Bar(Card):
             away=self.disappear,
         )
         self.key_list = KeyList(self)
+        self.settings = SettingsPanel(self, self._daemon, self._errands)
+        self.settings.closed.connect(self.box.setFocus)
+        self.settings.searches_forgotten.connect(self._look_for_ways)
+        self.settings_button = button("round", words.SETTINGS)
+        self.settings_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.settings_button.clicked.connect(self.show_settings)
         for keyed in (self.box, self.grid, self.preview, self.key_list):
             keyed.installEventFilter(self)
 
@@ -133,6 +132,7 @@ class Bar(Card):
         top = spaced(QHBoxLayout(), 12, margins=(52, 12, 22, 8))
         top.addWidget(self.box, 1)
         top.addWidget(self.chip)
+        top.addWidget(self.settings_button)
         line = spaced(QHBoxLayout(), 12, margins=(4, 0, 12, 4))
         line.addWidget(self.pills, 1)
         line.addWidget(self.count)
@@ -155,8 +155,9 @@ class Bar(Card):
         self.theme = DARK if is_dark(scheme, ground) else LIGHT
         self.grid.tiles.theme = self.preview.theme = self.key_list.theme = self.theme
         self.pills.theme = self.theme
+        self.settings.dress(self.theme)
         self.setStyleSheet(sheet(self.theme))
-        self._show_pills()
+        self.ways.show()
         self.box.dress(self.theme)
         self.update()
 
@@ -179,11 +180,12 @@ class Bar(Card):
         self._status_timer.start()
         self._look_at_status()
         self.ask()
-        self._suggestions.ask_again(self.box.text())
+        self._look_for_ways()
 
     def disappear(self) -> None:
         self.close_preview()
         self.key_list.hide()
+        self.settings.close_panel()
         self._status_timer.stop()
         self.hide()
 
@@ -215,7 +217,7 @@ class Bar(Card):
 
     def ask(self) -> None:
         self._asking.ask(self._wanted())
-        self._suggestions.ask(self.box.text())
+        self.ways.suggestions.ask(self.box.text())
 
     def _wanted(self, *, count: int = 60) -> Question:
         like = self._likeness.hit.photo_id if self._likeness.hit else None
@@ -224,7 +226,7 @@ class Bar(Card):
 
     def _typed(self) -> None:
         self.grid.choose(-1)
-        self._suggestions.ask(self.box.text())
+        self.ways.suggestions.ask(self.box.text())
         if self.box.query and self._likeness.is_group:
             self._likeness.forget()  # a burst has no words to be searched by
         if self.box.query != self._question.text or self._asking.is_under_way:
@@ -245,15 +247,11 @@ class Bar(Card):
         self.ask()
 
     def _forget_search(self, text: str) -> None:
-        again = lambda: self._suggestions.ask_again(self.box.text())  # noqa: E731
-        self.deeds.errand(lambda: self._daemon.forget_search(text), again)
+        self.deeds.errand(lambda: self._daemon.forget_search(text), self._look_for_ways)
 
-    def _ways_on(self) -> list[SuggestionMessage]:
-        """From what is typed; a burst has no words that could go on."""
-        return [] if self._likeness.is_group else self._suggestions.of(self.box.text())
-
-    def _show_pills(self) -> None:
-        self.pills.show_suggestions(self._ways_on(), self.box.text())
+    def _look_for_ways(self) -> None:
+        """Though nothing was typed: other searches were made, or are forgotten."""
+        self.ways.suggestions.ask_again(self.box.text())
 
     def look_like(self) -> None:
         """More like the chosen photo."""
@@ -300,6 +298,7 @@ class Bar(Card):
         if not answer.hits:
             self.message.show_nothing(answer, question, show_all=self.show_all)
         self._body.setCurrentWidget(self.grid if answer.hits else self.message)
+        self.ways.show_answer(question, answer.chips)
         relevant = sum(hit.relevant for hit in answer.hits)
         if not question.is_search:
             self.count.setText(words.NEWEST if answer.hits else "")
@@ -335,6 +334,7 @@ class Bar(Card):
             return
         status: StatusReply = outcome
         self.foot.hint.setText(words.progress(status) or words.HINT)
+        self.ways.look_at(status)
         before, self._searchable = self._searchable, status.searchable
         if self._is_down:
             self.ask()
@@ -350,6 +350,10 @@ class Bar(Card):
             small = self._thumbnails.find(hit.photo_id)
             self.preview.show_hit(hit, small, self.card().toRect())
             self.deeds.meant()
+
+    def show_settings(self) -> None:
+        self.close_preview()
+        self.settings.show_over(self.card().toRect())
 
     def close_preview(self) -> None:
         if self.preview.hit is not None:
@@ -405,7 +409,7 @@ class Bar(Card):
 
     def _box_now(self) -> Box:
         text = self.box.text()
-        keys = onwards(text) if self.box.is_at_end and self._ways_on() else ()
+        keys = onwards(text) if self.box.is_at_end and self.ways.onwards else ()
         return Box(bool(text), self._likeness.hit is not None, keys)
 
     def _type_in_box(self, event: QKeyEvent) -> bool:
@@ -423,7 +427,7 @@ class Bar(Card):
             Act.FOCUS_BOX: self._focus_box,
             Act.ENTER_GRID: self._enter_grid,
             Act.MEAN: self._mean,
-            Act.TAKE: lambda: self.search_for(self._ways_on()[0].text),
+            Act.TAKE: lambda: self.search_for(self.ways.onwards[0].text),
             Act.MOVE: lambda: self._move(key),
             Act.PREVIEW: self.show_preview,
             Act.CLOSE_PREVIEW: self.close_preview,
@@ -484,11 +488,5 @@ class Bar(Card):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        pen = QPen(QColor(self.theme.soft), 2.2)
-        pen.setCapStyle(Qt.PenCapStyle.RoundCap)
-        painter.setPen(pen)
         middle = QPoint(int(self.card().left()) + 32, self.box.geometry().center().y())
-        painter.drawEllipse(middle - QPoint(2, 2), 6, 6)  # a magnifying glass
-        painter.drawLine(middle + QPoint(3, 3), middle + QPoint(7, 7))
+        draw_glass(self, middle, self.theme.soft)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from PySide6.QtCore import QRectF, Qt
+from PySide6.QtCore import QPoint, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen, QRegion
 from PySide6.QtWidgets import QWidget
 
@@ -52,6 +52,17 @@ class Card(QWidget):
         painter.drawPath(rounded(card))
         for line in self.lines():
             painter.drawLine(int(card.left()) + 1, line, int(card.right()) - 1, line)
+
+
+def draw_glass(on: QWidget, middle: QPoint, colour: str) -> None:
+    """A magnifying glass."""
+    painter = QPainter(on)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    pen = QPen(QColor(colour), 2.2)
+    pen.setCapStyle(Qt.PenCapStyle.RoundCap)
+    painter.setPen(pen)
+    painter.drawEllipse(middle - QPoint(2, 2), 6, 6)
+    painter.drawLine(middle + QPoint(3, 3), middle + QPoint(7, 7))
 
 
 def rounded(place: QRectF, radius: float = RADIUS) -> QPainterPath:

@@ -11,7 +11,14 @@ from photosearch.client import Client, find_daemon
 from photosearch.desktop.asking import Question
 from photosearch.errors import DaemonUnreachable, PhotosearchError
 from photosearch.home import Home, make_home
-from photosearch.protocol import PhotoReply, SearchReply, StatusReply, SuggestionMessage
+from photosearch.protocol import (
+    ExampleMessage,
+    PhotoReply,
+    SearchReply,
+    SettingMessage,
+    StatusReply,
+    SuggestionMessage,
+)
 from photosearch.types import Hit
 
 START_SECONDS: Final = 60.0
@@ -25,10 +32,17 @@ class Daemon(Protocol):
     def suggestions(self, typed: str, count: int) -> list[SuggestionMessage]: ...
     def remember(self, text: str) -> None: ...
     def forget_search(self, text: str) -> None: ...
+    def forget_searches(self) -> None: ...
+    def examples(self) -> list[ExampleMessage]: ...
+    def settings(self) -> list[SettingMessage]: ...
+    def change_setting(self, name: str, value: int) -> None: ...
     def thumbnail(self, photo_id: int, size_px: int) -> bytes: ...
     def open_photo(self, photo_id: int) -> None: ...
     def reveal_photo(self, photo_id: int) -> None: ...
     def status(self) -> StatusReply: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def page(self, *, panel: str = "") -> str: ...
     def start(self) -> None: ...
 
 
@@ -58,6 +72,18 @@ class Source:
     def forget_search(self, text: str) -> None:
         self._ask(lambda client: client.forget_search(text))
 
+    def forget_searches(self) -> None:
+        self._ask(lambda client: client.forget_searches())
+
+    def examples(self) -> list[ExampleMessage]:
+        return self._ask(lambda client: client.examples())
+
+    def settings(self) -> list[SettingMessage]:
+        return self._ask(lambda client: client.settings())
+
+    def change_setting(self, name: str, value: int) -> None:
+        self._ask(lambda client: client.change_setting(name, value))
+
     def thumbnail(self, photo_id: int, size_px: int) -> bytes:
         return self._ask(lambda client: client.thumbnail(photo_id, size_px))
 
@@ -76,9 +102,10 @@ class Source:
     def resume(self) -> None:
         self._ask(lambda client: client.resume())
 
-    def page(self) -> str:
-        """An address that opens the page once."""
-        return self._ask(lambda client: f"{client.url}#code={client.new_code()}")
+    def page(self, *, panel: str = "") -> str:
+        """An address that opens the page once; with `panel` "settings", at its settings."""
+        at = f"&{panel}" if panel else ""
+        return self._ask(lambda client: f"{client.url}#code={client.new_code()}{at}")
 
     def stop(self) -> None:
         self._ask(lambda client: client.stop())

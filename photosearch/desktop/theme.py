@@ -64,11 +64,20 @@ QPushButton#primary:focus {{ border: 2px solid {ink}; }}
 QPushButton#chip {{ border-radius: 12px; padding: 4px 11px; min-height: 15px; font-size: 12px;
     color: {ink}; background: {cell}; border-color: {cell}; }}
 QPushButton#pill {{ border-radius: 12px; padding: 4px 10px; min-height: 15px; font-size: 12px; }}
+QPushButton#part, QPushButton#doubtful {{ border-radius: 12px; padding: 4px 10px; min-height: 15px;
+    font-size: 12px; background: {cell}; border-color: {cell}; }}
+QPushButton#doubtful {{ color: {trouble}; }}
+QPushButton#part:hover, QPushButton#part:focus, QPushButton#doubtful:hover,
+    QPushButton#doubtful:focus {{ border-color: {accent}; }}
 QPushButton#cross {{ border: 0; border-radius: 9px; padding: 1px 5px; min-height: 17px;
     font-size: 13px; color: {soft}; }}
 QPushButton#cross:hover, QPushButton#cross:focus {{ background: {cell}; color: {ink}; }}
 QPushButton#link {{ border: 0; padding: 2px 4px; font-size: 12px; color: {accent}; }}
 QPushButton#link:focus {{ text-decoration: underline; }}
+QCheckBox {{ font-size: 14px; }}
+QPushButton#round {{ border: 0; border-radius: 9px; padding: 4px 7px; font-size: 12px;
+    color: {soft}; }}
+QPushButton#round:hover, QPushButton#round:focus {{ background: {cell}; color: {ink}; }}
 QScrollBar:vertical {{ width: 9px; margin: 2px 1px; }}
 QScrollBar::handle:vertical {{ background: {line}; border-radius: 3px; min-height: 40px; }}
 QScrollBar::handle:vertical:hover {{ background: {soft}; }}

@@ -33,9 +33,23 @@ REVEAL: Final = "Show in folder"
 COPY: Final = "Copy"
 MORE: Final = "More like this"
 SUGGESTIONS: Final = "Suggestions"
+TRY: Final = "Try"
+SETTINGS: Final = "Settings"
+SETTINGS_MORE: Final = "Folders and more settings…"
+PAUSE: Final = "Pause indexing"
+FORGET_SEARCHES: Final = "Forget past searches"
+SEARCHES_FORGOTTEN: Final = "Past searches are forgotten."
+SAVED: Final = "Saved."
+# Those with two states; the page's names, where the daemon knows others.
+SWITCHES: Final = {
+    "history": "Remember searches",
+    "pause_on_battery": "Pause indexing on battery",
+    "read_text": "Find text inside pictures",
+}
 CLOSE: Final = "Close"
 TRAY_SHOW: Final = "Search…"
 TRAY_PAGE: Final = "Open in the browser"
+TRAY_SETTINGS: Final = "Settings…"
 TRAY_PAUSE: Final = "Pause indexing"
 TRAY_RESUME: Final = "Resume indexing"
 TRAY_QUIT: Final = "Close the search bar"
@@ -98,6 +112,23 @@ def similar_short(count: int) -> str:
 
 def forget(query: str) -> str:
     return f"Forget the search {query}"
+
+
+def change(part: str) -> str:
+    return f"Change {part}"
+
+
+def take_out(part: str) -> str:
+    return f"Remove {part}"
+
+
+def switch(name: str) -> str:
+    """A setting by its name in the file, where it has no other yet."""
+    return SWITCHES.get(name, name.replace("_", " ").capitalize())
+
+
+def key_held(chord: str) -> str:
+    return f"{chord} shows and hides this bar. Another: photosearch bar --hotkey …"
 
 
 def opening(name: str) -> str:

@@ -368,7 +368,7 @@ function showSignIn() {
 // --- beginning --------------------------------------------------------------------------------
 
 /** Signed in or not: one question tells, and then there is only one refusal. */
-async function begin() {
+async function begin({ atSettings = false }) {
   try {
     showStatus(await api.status());
   } catch (error) {
@@ -379,6 +379,7 @@ async function begin() {
   box.focus();
   live.start();
   ask();
+  if (atSettings) openLibrary();
 }
 
 function dressPage() {

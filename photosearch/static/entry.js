@@ -11,7 +11,8 @@ export class Entry {
   #isGone = false; // everything was deleted, and the section says so
   #on;
 
-  /** `on`: {entered(), refused()}; `entered()` is told where the page may go on as it was. */
+  /** `on`: {entered({atSettings}), refused()}; `entered()` is told where the page may go on as it
+   * was, `atSettings` where the address asked for those. */
   constructor(section, on) {
     this.#section = section;
     this.#on = on;
@@ -23,9 +24,10 @@ export class Entry {
 
   /** With the code in the address, where there is one. */
   start() {
+    const atSettings = location.hash.endsWith("&settings");
     const code = takeCode();
-    if (code) this.#enter(code);
-    else this.#on.entered();
+    if (code) this.#enter(code, { atSettings });
+    else this.#on.entered({});
   }
 
   get isAsked() {
@@ -45,7 +47,7 @@ export class Entry {
   }
 
   /** Exchange a code for a session. */
-  async #enter(code) {
+  async #enter(code, wishes = {}) {
     try {
       await api.login(code);
     } catch (error) {
@@ -57,7 +59,7 @@ export class Entry {
       return;
     }
     if (this.#isGone) location.reload(); // nothing of what was deleted is to be seen again
-    else this.#on.entered();
+    else this.#on.entered(wishes);
   }
 
   #fill() {

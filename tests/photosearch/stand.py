@@ -65,6 +65,12 @@ class Stand:
         self.typed: list[str] = []  # what suggestions were asked for
         self.remembered: list[str] = []
         self.forgotten: list[str] = []
+        self.tries: list[protocol.ExampleMessage] = []
+        self.chips: list[protocol.Chip] = []
+        self.state = "idle"  # of indexing
+        self.set = {"history": 1, "pause_on_battery": 0, "max_cpu": 100}
+        self.refuses = False  # a setting
+        self.pages: list[str] = []
 
     def search(self, question: Question) -> protocol.SearchReply:
         self.asked.append(question)
@@ -79,7 +85,7 @@ class Stand:
             found = [*found, hit(99, "unlikely.jpg", relevant=False)]
         return protocol.SearchReply(
             query=question.text, hits=found, more=False, hidden=self.hidden, cutoff=0.1,
-            total_photos=self.total, milliseconds=1.0, chips=[], notes=[],
+            total_photos=self.total, milliseconds=1.0, chips=self.chips, notes=[],
         )  # fmt: skip
 
     def suggestions(self, typed: str, count: int) -> list[protocol.SuggestionMessage]:
@@ -95,6 +101,33 @@ class Stand:
         for typed, found in self.suggested.items():
             self.suggested[typed] = [each for each in found if each.text != text]
 
+    def forget_searches(self) -> None:
+        self.suggested[""] = []
+
+    def examples(self) -> list[protocol.ExampleMessage]:
+        return self.tries
+
+    def settings(self) -> list[protocol.SettingMessage]:
+        return [
+            protocol.SettingMessage(name, value, 1, 0, 1, name != "max_cpu")
+            for name, value in self.set.items()
+        ]
+
+    def change_setting(self, name: str, value: int) -> None:
+        if self.refuses:
+            raise PhotosearchError("config.toml cannot be written.")
+        self.set[name] = value
+
+    def pause(self) -> None:
+        self.state = "paused"
+
+    def resume(self) -> None:
+        self.state = "idle"
+
+    def page(self, *, panel: str = "") -> str:
+        self.pages.append(panel)
+        return f"http://127.0.0.1:48620/#code=x&{panel}"
+
     def thumbnail(self, photo_id: int, size_px: int) -> bytes:
         return webp("#ff0000" if photo_id % 2 else "#00ff00")
 
@@ -109,7 +142,7 @@ class Stand:
     def status(self) -> protocol.StatusReply:
         if self.fails is not None:
             raise self.fails
-        idle = protocol.IndexingMessage("idle", 0, 0, 0.0, None)
+        idle = protocol.IndexingMessage(self.state, 0, 0, 0.0, None)
         return protocol.StatusReply(
             running=True, pid=1, version="0", libraries=[], photos=24, searchable=len(self.hits),
             locations=24, failed=0, queue=0, indexing=idle, bundle="b", space="s", index="exact",

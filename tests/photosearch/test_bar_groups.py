@@ -121,7 +121,7 @@ def test_past_searches_do_not_go_on_from_it(stacked: Bar, stand: Stand, qtbot: Q
     bar.grid.choose(0)
     bar.show_group()
     opened(bar, qtbot)
-    qtbot.waitUntil(lambda: bar._suggestions.of("") != [], timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bar.ways.suggestions.of("") != [], timeout=WAIT_MS)
     assert bar.pills.texts == []
     qtbot.keyClick(bar.box, KEY.Key_End)
     assert bar.box.text() == "" and bar.chip.isVisible()

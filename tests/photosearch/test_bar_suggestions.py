@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from stand import KEY, WAIT_MS, Stand, names
 
 from photosearch.desktop.bar import Bar
-from photosearch.desktop.pills import addition
+from photosearch.desktop.onwards import addition
 from photosearch.errors import PhotosearchError
 from photosearch.protocol import SuggestionMessage
 
@@ -47,9 +47,9 @@ def click(bar: Bar, qtbot: QtBot, text: str) -> None:
 
 def test_they_are_asked_for_when_typing_pauses(bar: Bar, stand: Stand, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: stand.typed == [""], timeout=WAIT_MS)  # past searches, at the start
-    bar._suggestions._timer.setInterval(60_000)  # nobody can type as slowly as that
+    bar.ways.suggestions._timer.setInterval(60_000)  # nobody can type as slowly as that
     qtbot.keyClicks(bar.box, "red b")
-    bar._suggestions._timer.setInterval(0)
+    bar.ways.suggestions._timer.setInterval(0)
     qtbot.keyClick(bar.box, "o")
     qtbot.waitUntil(lambda: len(stand.typed) > 1, timeout=WAIT_MS)
     assert stand.typed == ["", "red bo"]
@@ -62,7 +62,7 @@ def test_an_old_answer_is_never_shown_for_other_words(bar: Bar, stand: Stand, qt
     qtbot.waitUntil(lambda: "red" in stand.typed, timeout=WAIT_MS)  # it is on its way
     qtbot.keyClicks(bar.box, "dish")
     seen: list[list[str]] = []
-    bar._suggestions.changed.connect(lambda: seen.append(bar.pills.texts))
+    bar.ways.suggestions.changed.connect(lambda: seen.append(bar.pills.texts))
     stand.gate.set()
     qtbot.waitUntil(lambda: stand.typed[-1] == "reddish", timeout=WAIT_MS)
     qtbot.wait(50)
@@ -90,8 +90,8 @@ def test_where_they_cannot_be_had_there_are_none_and_no_word_of_it(
         raise PhotosearchError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(offered._suggestions, "_suggest", refuse)
-        offered._suggestions.ask_again("red ")
+        patch.setattr(offered.ways.suggestions, "_suggest", refuse)
+        offered.ways.suggestions.ask_again("red ")
         qtbot.waitUntil(lambda: offered.pills.texts == [], timeout=WAIT_MS)
     assert offered.foot.name.text() == ""
     offered.ask()  # and asked for again with the next look

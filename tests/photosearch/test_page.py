@@ -77,6 +77,15 @@ def test_without_a_session_it_says_how_to_get_one(open_page: Opener, daemon: Dae
     expect(window.box).to_have_value("green")
 
 
+def test_an_address_can_ask_for_the_settings(open_page: Opener, daemon: Daemon) -> None:
+    """The native bar's `Folders and more settings…`."""
+    window = open_page()
+    window.page.goto("about:blank")
+    window.page.goto(f"{daemon.url}#code={daemon.code()}&settings")
+    expect(window.page.get_by_role("dialog", name="Folders and settings")).to_be_visible()
+    assert window.page.url == daemon.url
+
+
 # --- searching --------------------------------------------------------------------------------
 
 
