@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from numbered import DIM, SPACE, batch, contents, digest, name, open_library, vector
 
+from benchmarks import kill9
 from photosearch.errors import PhotosearchError
 from photosearch.index.neighbours import Index
 from photosearch.library import Changes, LibraryReader
@@ -299,6 +300,19 @@ def test_kill_9_at_random_moments_loses_nothing_acknowledged(rounds: int) -> Non
     result = json.loads(done.stdout)
     assert (result["lost"], result["invented"], result["rounds"]) == (0, 0, rounds)
     assert result["commits"] > 0  # on a machine that does much else
+
+
+@posix
+def test_what_kill_9_loses_or_invents_is_counted() -> None:
+    before, after = {"a": 1, "b": None}, {"a": 1, "b": None, "c": 3}
+    for there in (before, after):
+        assert kill9.amiss(there, (before, after)) == (0, 0)
+    assert kill9.amiss({"a": 1}, (before, after)) == (1, 0)
+    assert kill9.amiss({"a": 2, "b": None}, (before, after)) == (1, 1)
+    assert kill9.amiss({**after, "d": 4}, (before, after)) == (0, 1)
+    fine = {"lost": 0, "invented": 0, "looked_for": 9000, "passed_over": 9}
+    assert kill9.failures(fine) == []
+    assert kill9.failures({**fine, "lost": 1, "passed_over": 10}) == ["lost", "passed_over"]
 
 
 # --- damaged pages ------------------------------------------------------------------------------
