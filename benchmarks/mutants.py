@@ -32,10 +32,11 @@ NAMES = (
     "indexer",
     "watch",
     "awkward",
+    "switch",
 )
 (
     INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, KEPT, STORE, MACHINE, PROGRAM, FILTERS, DECODE, INDEXER,
-    WATCH, AWKWARD,
+    WATCH, AWKWARD, SWITCH,
 ) = (f"tests/photosearch/test_{name}.py" for name in NAMES)  # fmt: skip
 CELLS = f"{CELLS} {KEPT}"
 
@@ -78,7 +79,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/cells.py", "spreads, shape, sizes)", "spreads, shape)", CELLS),
     ("library/opening.py", "exact.fill(ids, rows)", "exact.fill(ids[1:], rows[1:])", MACHINE),
     ("library/writer.py", "for photo_id in touched - orphans:", "for photo_id in ():", MACHINE),
-    ("library/writer.py", "self._space_id = succession.space_id", "pass", MACHINE),
+    ("library/writer.py", "self._space_id = succession.space_id", "pass", SWITCH),
     ("store/embeddings.py", "if len(gone):", "if False:", STORE),
     ("store/embeddings.py", "free & ~sum(1 << place for place in places)", "free", STORE),
     ("store/embeddings.py", "if places else 0", "", STORE),
@@ -143,6 +144,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/neighbours.py", "near = graph.candidates(query, OVERSAMPLE * k)\n    if near is None:\n        return None",
      "near = graph.candidates(query, OVERSAMPLE * k)\n    if near is None:\n        near = np.empty(0, np.int64)", GRAPHS),
     ("index/hnsw.py", "within reach\n            return None", "within reach\n            return np.empty(0, np.int64)", GRAPHS),
+    ("index/neighbours.py", "return np.concatenate([near, np.fromiter(tail, np.int64, len(tail))])", "return near", MACHINE),
     ("index/hnsw.py", "self._graph.mark_deleted(photo_id)", "pass", INDEX),
     ("decode.py", "    _cap_memory(memory_bytes)\n", "", DECODE),
     ("decode.py", "if before.st_size > MAX_FILE_BYTES:", "if False:", DECODE),

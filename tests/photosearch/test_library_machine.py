@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from photosearch.index.hnsw import available
 from photosearch.library import Changes, Embedded, Library
 from photosearch.types import Matrix, Stamp
 
@@ -42,6 +43,8 @@ class LibraryMachine(RuleBasedStateMachine):
     """True after every step: the index holds exactly the photos that have a place, each with
     the vector it was given; rows lie where their cells are; and no search shows another."""
 
+    graph_from, cells_from = 1 << 60, 0
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
@@ -53,7 +56,14 @@ class LibraryMachine(RuleBasedStateMachine):
         self.add(0, 120)
 
     def open(self) -> None:
-        self.library = Library(self.file, space=self.space, dim=DIM, bundle="b", cells_from=0)
+        self.library = Library(
+            self.file,
+            space=self.space,
+            dim=DIM,
+            bundle="b",
+            graph_from=self.graph_from,
+            cells_from=self.cells_from,
+        )
         self.root = self.library.add_root("/photos")
 
     def commit(self, changes: Changes) -> None:
@@ -201,5 +211,35 @@ class LibraryMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
+class GraphLibraryMachine(LibraryMachine):
+    """The same with a graph, which knows each photo that has a place or leaves it to its tail.
+    Its beam is wider than the library, so that even its answers are exact."""
+
+    graph_from, cells_from = 0, 1 << 60
+
+    @rule()
+    def tend_to_the_end(self) -> None:
+        while self.library.tend_graph(threads=1):
+            pass
+        assert self.library.index.kind == "hnsw" or not self.model
+
+    @invariant()
+    def known_to_the_graph(self) -> None:
+        index = self.library.index
+        if index._graph is not None:
+            known = set(index._graph.live().tolist())
+            assert known.isdisjoint(index._tail)
+            held = self.held()
+            assert known | index._tail == set(held)
+            for photo_id in sorted(index._tail)[-1:]:  # what came last is found at once
+                query = ROWS[self.space][held[photo_id]]
+                assert index.search(query, 1)[1][0] == pytest.approx(1.0, abs=1e-5)
+
+
 TestLibraryMachine = LibraryMachine.TestCase
 TestLibraryMachine.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
+if available():
+    TestGraphLibraryMachine = GraphLibraryMachine.TestCase
+    TestGraphLibraryMachine.settings = settings(
+        max_examples=10, stateful_step_count=25, deadline=None
+    )
