@@ -120,7 +120,8 @@ def test_the_whole_command_in_two_processes(tmp_path: Path) -> None:
     from models.checkpoint import load_checkpoint
     from models.distillation.distributed import World
     from models.distillation.recipe import DistillRecipe
-    from models.distillation.stages import run, start
+    from models.distillation.stages import run
+    from models.distillation.start import start
     from tests.models.distillation.runs import prepared
 
     made = prepared()
