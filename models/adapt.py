@@ -233,6 +233,7 @@ def adapt(
     started = time.perf_counter()
     if out.exists():
         raise PhotosearchError(f"{out}: exists already; choose another --out")
+    larger = open_teacher(teacher) if teacher else None  # before the photos, which take long
     file, _ = bundle.towers("onnx")
     encoder = open_encoder(bundle)
     views, skipped = read_views(find_photos(photos, limit), encoder)
@@ -241,8 +242,8 @@ def adapt(
     names = torch.from_numpy(
         np.concatenate([encoder.texts(texts[at : at + 64]) for at in range(0, len(texts), 64)])
     )
-    if teacher:
-        goal = teacher_goal(open_teacher(teacher), views, old, names, texts)
+    if larger is not None:
+        goal = teacher_goal(larger, views, old, names, texts)
     else:
         goal = self_goal(encoder, views, names)
     every = torch.arange(len(views))

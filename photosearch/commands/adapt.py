@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from argparse import Namespace
@@ -42,14 +44,18 @@ def run_adapt(args: Namespace) -> int:
     place = open_home(args.home)
     bundle = require_bundle(args, place)
     out = Path(args.out) if args.out else place.bundles / f"{bundle.name}-adapted"
-    command = [sys.executable, "-m", "models.adapt", "--bundle", str(bundle.directory)]
-    command += ["--photos", str(Path(args.photos).resolve()), "--out", str(out.resolve())]
-    command += ["--limit", str(args.limit)]
+    # Started where the user is, because a teacher's SPEC may name files, too; -P keeps modules
+    # from being looked for there.
+    command = [sys.executable, "-P", "-m", "models.adapt", "--bundle", str(bundle.directory)]
+    command += ["--photos", args.photos, "--out", str(out), "--limit", str(args.limit)]
     if args.teacher:
         command += ["--teacher", args.teacher]
     if args.json:
         command.append("--json")
-    done = subprocess.run(command, cwd=CHECKOUT)
+    paths = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths})
     if done.returncode == 0 and not args.json:
-        print(f"To use it: photosearch --bundle {out.name} serve", file=sys.stderr)
+        # Only a bundle of this home answers to its name alone.
+        called = out.name if out.parent == place.bundles else shlex.quote(str(out.resolve()))
+        print(f"To use it: photosearch --bundle {called} serve", file=sys.stderr)
     return done.returncode

@@ -22,6 +22,7 @@ from models.onnx_torch import OnnxModule, UnknownOperator  # noqa: E402
 from models.restore import restore  # noqa: E402
 from photosearch.bundle import open_bundle  # noqa: E402
 from photosearch.encoder import open_encoder  # noqa: E402
+from photosearch.types import Preprocess  # noqa: E402
 from photosearch.verify import verify_bundle  # noqa: E402
 from tests.models.samples import jpeg  # noqa: E402
 
@@ -78,6 +79,65 @@ def nudge(module: OnnxModule) -> None:
     last = [weight for weight in module.weights if weight.ndim == 1][-1]
     with torch.no_grad():
         last += 0.02 * torch.randn(last.shape, generator=torch.Generator().manual_seed(0))
+
+
+class Small:
+    """An encoder of three operators, asked through its module."""
+
+    preprocess = Preprocess(side_px=16, mean=(0.5,) * 3, std=(0.25,) * 3, resize="squash")
+
+    def __init__(self, model: Any) -> None:
+        self.module = OnnxModule(model, trained=8)
+
+    @torch.no_grad()
+    def images(self, pixels: Any) -> Any:
+        found = self.module(torch.from_numpy(pixels))
+        return torch.nn.functional.normalize(found, dim=1).numpy()
+
+
+def small_model() -> Any:
+    """Convolution, ReLU6, mean over places, projection."""
+    made = np.random.default_rng(0)
+    shapes = {"k": (8, 3, 4, 4), "kb": (8,), "w": (8, 12), "wb": (12,)}
+    stored = [
+        onnx.numpy_helper.from_array((made.standard_normal(shape) / 4).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    stored.append(onnx.numpy_helper.from_array(np.float32(0), "low"))
+    stored.append(onnx.numpy_helper.from_array(np.float32(6), "high"))
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "k", "kb"], ["a"], strides=[4, 4]),
+        onnx.helper.make_node("Clip", ["a", "low", "high"], ["b"]),
+        onnx.helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        onnx.helper.make_node("Flatten", ["c"], ["d"]),
+        onnx.helper.make_node("Gemm", ["d", "w", "wb"], ["y"]),
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", [None, 3, 16, 16]), ("y", [None, 12]))
+    ]
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "small", ends[:1], ends[1:], initializer=stored)
+    )
+
+
+def test_fitting_learns(photos: Path) -> None:
+    """The real goal and the real steps: the loss falls, and every weight moves."""
+    model = small_model()
+    encoder: Any = Small(model)
+    views, _ = adapting.read_views(adapting.find_photos(photos, 50), encoder)
+    names = torch.nn.functional.normalize(torch.randn(5, 12), dim=1)
+    goal = adapting.self_goal(encoder, views, names)
+    every = torch.arange(len(views))
+
+    def loss() -> float:
+        return float(goal.loss_rows(adapting.encode(encoder, views[:, 0]), every).mean())
+
+    before, weights = loss(), [weight.detach().clone() for weight in encoder.module.weights]
+    adapting.fit(encoder.module, goal, views, every, encoder, 6)
+    assert loss() < 0.9 * before
+    for old, new in zip(weights, encoder.module.weights, strict=True):
+        assert not torch.equal(old, new)
 
 
 def test_what_gains_becomes_a_whole_bundle(
@@ -244,6 +304,50 @@ def test_the_command_starts_it_from_the_checkout(
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     assert cli.main([*home, "adapt", "--photos", str(empty)]) == 3
     assert "adapt needs torch and onnx" in capsys.readouterr().err
+
+
+def test_the_command_may_be_given_from_anywhere(
+    shipped: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Paths are the user's, the teacher's file included; what lies there is not imported."""
+    from photosearch import cli
+    from tests.models.distillation.runs import tiny_teacher
+
+    (tmp_path / "mine").mkdir()
+    shutil.copytree(shipped, tmp_path / "relx")
+    tiny_teacher(tmp_path / "teacher.pt")
+    for name in ("models.py", "torch.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported from where the user is')\n")
+    monkeypatch.chdir(tmp_path)
+    given = ["--home", "home", "--bundle", "./relx", "adapt", "--photos", "mine", "--out", "out"]
+    assert cli.main([*given, "--teacher", "surrogate:teacher.pt"]) == 3
+    assert "0 photos can be read (0 cannot); adapting needs 20" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_command_says_how_its_bundle_is_called(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    elsewhere: bool,
+) -> None:
+    """By its name in the home, by its path anywhere else."""
+    from photosearch import cli
+    from photosearch.commands import adapt as command
+
+    class Done:
+        returncode = 0
+
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: Done)
+    monkeypatch.chdir(tmp_path)
+    out = ["--out", "else where/x"] if elsewhere else []
+    assert cli.main(["--home", str(tmp_path / "home"), "adapt", "--photos", ".", *out]) == 0
+    said = capsys.readouterr().err
+    called = f"'{tmp_path}/else where/x'" if elsewhere else "lantern-adapted"
+    assert f"photosearch --bundle {called} serve" in said
 
 
 @pytest.mark.slow
