@@ -16,7 +16,8 @@ class TeacherBank:
 
     A frozen teacher's vectors never go stale, so no momentum encoder is needed for the
     teacher-student types. True between calls: rows are unit, in order of arrival, without
-    gradient; the oldest leave first; row n of both sides belongs to id n.
+    gradient; the oldest leave first; row n of both sides belongs to id n; no id stands twice,
+    because an item that comes again replaces what it was.
     """
 
     def __init__(self, width: int, size: int = 65_536) -> None:
@@ -42,9 +43,14 @@ class TeacherBank:
         if self.size == 0:
             return
         device = image.device
-        self._ids = torch.cat((self._ids.to(device), ids))[-self.size :]
-        self._image = torch.cat((self._image.to(device), l2_normalize(image)))[-self.size :]
-        self._text = torch.cat((self._text.to(device), l2_normalize(text)))[-self.size :]
+        old, new = ~torch.isin(self._ids.to(device), ids), _last(ids)
+
+        def joined(kept: Tensor, rows: Tensor) -> Tensor:
+            return torch.cat((kept.to(device)[old], rows[new]))[-self.size :]
+
+        self._ids = joined(self._ids, ids)
+        self._image = joined(self._image, l2_normalize(image))
+        self._text = joined(self._text, l2_normalize(text))
 
     def scores(self, query: Tensor, side: Literal["image", "text"]) -> tuple[Tensor, Tensor]:
         """(N, d) -> cosines with every key of `side` (N, Q), and their ids (Q,)."""
@@ -53,6 +59,20 @@ class TeacherBank:
     def rows(self, side: Literal["image", "text"]) -> Tensor:
         """(Q, d), oldest first."""
         return self._image if side == "image" else self._text
+
+    def rows_of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Image and text vectors (*, d) of ids (*,), all of which must be here."""
+        place = self.places(ids)
+        return self._image[place], self._text[place]
+
+    def places(self, ids: Tensor) -> Tensor:
+        """(*,) ids -> their rows. Raises MismatchedShapes for one that is not here."""
+        order = self._ids.argsort(stable=True)
+        place = torch.searchsorted(self._ids[order], ids.contiguous(), right=True) - 1
+        rows = order[place.clamp_min(0)]
+        if not bool((self._ids[rows] == ids).all()):
+            raise MismatchedShapes("the bank does not hold every id that was mined from it")
+        return rows
 
     @property
     def ids(self) -> Tensor:
@@ -84,3 +104,11 @@ class MomentumBank(TeacherBank):
             theirs.lerp_(ours, 1 - self.momentum)
         for old, new in zip(follower.buffers(), student.buffers(), strict=True):
             old.copy_(new)
+
+
+def _last(ids: Tensor) -> Tensor:
+    """(N,): True for the last of equal ids."""
+    order = ids.argsort(stable=True)
+    last = torch.ones_like(ids, dtype=torch.bool)
+    last[order[:-1]] = ids[order[:-1]] != ids[order[1:]]
+    return last

@@ -104,7 +104,7 @@ class HardNegativeMiner:
         keys = own = None
         if bank is not None:
             side, other = ("text", "image") if direction == "i2t" else ("image", "text")
-            rows = _positions(bank.ids, key_ids)
+            rows = bank.places(key_ids)
             keys, own = bank.rows(side)[rows], bank.rows(other)[rows]  # type: ignore[arg-type]
         return MinedBatch(
             key_ids=key_ids,
@@ -163,13 +163,3 @@ def _drawn(usable: Tensor, pool: int, generator: torch.Generator | None) -> Tens
     noise = torch.rand(usable.shape, generator=generator).to(usable.device)
     order = noise.masked_fill(~usable, MASKED).argsort(dim=1, descending=True)[:, :pool]
     return torch.zeros_like(usable).scatter(1, order, True)
-
-
-def _positions(ids: Tensor, wanted: Tensor) -> Tensor:
-    """Where `wanted` ids stand in `ids`, the newest where one stands twice."""
-    order = ids.argsort(stable=True)
-    place = torch.searchsorted(ids[order], wanted, right=True) - 1
-    rows = order[place.clamp_min(0)]
-    if not bool((ids[rows] == wanted).all()):
-        raise MismatchedShapes("the bank does not hold every id that was mined from it")
-    return rows

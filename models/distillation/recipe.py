@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from models.distillation.candidates import Negatives, RowWeight, require_columns
 from models.distillation.cells import CellKey, CellSpec, parse_cells
+from models.distillation.dynamic import DCD_PRESETS, DcdConfig
 from models.distillation.presets import Preset, preset, with_teacher_tau
 from models.recipes import Recipe
 from models.students import STUDENTS
@@ -41,6 +43,9 @@ class DistillRecipe:
     balance: Balance = "fixed"
     rho: float = 1.0  # of gradmatch: a cell's gradient against the first cell's
     hard_negatives: int = 16  # of sequential_finetune; of the whole corpus
+    row_weight: RowWeight = ""  # what each pair counts in every cell: difficulty, wsl
+    negatives: Negatives = ""  # further columns of every cell: mined, or momentum
+    momentum: float = 0.999  # of the student's follower, which supplies vectors for momentum
 
     # Who learns from whom
     student: str = "tiny"  # a name in students.STUDENTS
@@ -96,7 +101,23 @@ class DistillRecipe:
             raise ValueError(f"smallest_crop is {self.smallest_crop}; it lies in 0..1")
         if self.live and self.stage == "sequential_finetune":
             raise ValueError("sequential_finetune searches the teacher's cache; live must be false")
-        self.chosen()  # an unknown preset or a bad cell is an error now, not in an hour
+        chosen = self.chosen()  # an unknown preset or a bad cell is an error now, not in an hour
+        self._require_minable(chosen)
+
+    def _require_minable(self, chosen: Preset) -> None:
+        if self.row_weight not in get_args(RowWeight):
+            raise ValueError(f"row_weight is {self.row_weight!r}; known: difficulty, wsl")
+        if self.negatives not in get_args(Negatives):
+            raise ValueError(f"negatives is {self.negatives!r}; known: mined, momentum")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; it must be at least 0 and below 1")
+        mines = self.row_weight or self.negatives or chosen.dcd is not None
+        if self.stage == "sequential_finetune" and mines:
+            raise ValueError(
+                "sequential_finetune has hard negatives of its own: no DCD, row_weight or negatives"
+            )
+        if self.negatives:
+            require_columns(chosen.cells, self.negatives)
 
     def chosen(self) -> Preset:
         """The preset, its cells perhaps replaced, its temperatures perhaps the teacher's."""
@@ -109,6 +130,13 @@ class DistillRecipe:
         if self.teacher_tau:
             cells = with_teacher_tau(cells, self.teacher_tau)
         return dataclasses.replace(found, cells=cells, learn_tau=self.learn_tau or found.learn_tau)
+
+    def dcd(self) -> DcdConfig | None:
+        """How candidates are mined and judged; None where nothing asks for any."""
+        own = self.chosen().dcd
+        if own is None and (self.row_weight or self.negatives):
+            return DCD_PRESETS["FIXED"]
+        return own
 
     def preprocess(self) -> Preprocess:
         return self.base().preprocess()

@@ -11,9 +11,10 @@ frozen, searchable other side.
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.distillation import loop
 from models.distillation.balance import GradMatch
-from models.distillation.bank import TeacherBank
+from models.distillation.candidates import BOTH, Candidates, dcd_term, row_weights
 from models.distillation.distributed import World, gather, open_world, share
 from models.distillation.graph import KnowledgeGraph
 from models.distillation.index import FrozenIndex
+from models.distillation.miner import MinedBatch
 from models.distillation.monitor import CollapseWatch, CsvMetrics, Progress
 from models.distillation.recipe import DistillRecipe
 from models.distillation.shards import Batch, Shards, Source, count_examples, epoch_steps, loader
@@ -36,7 +38,6 @@ from models.distillation.state import RunState, load_state, restore_random, save
 from models.distillation.targets import (
     BatchLoss,
     Targets,
-    dcd_term,
     graph_loss,
     sequential_loss,
 )
@@ -54,7 +55,7 @@ class Phase:
     learns: tuple[nn.Module, ...]
     sides: str  # both, image or text
     frozen: FrozenIndex | None = None  # of the side that does not learn
-    bank: TeacherBank | None = None
+    candidates: Candidates | None = None
     step: int = 0
     skipped: int = 0
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -93,9 +94,18 @@ def _joint(given: Given, state: RunState | None) -> dict[str, float]:
     """pretrain_distill and joint_finetune: both sides learn together."""
     graph = KnowledgeGraph(given.preset.cells, learn_tau=given.preset.learn_tau)
     graph.to(given.world.device)
-    bank = TeacherBank(given.student.config.dim) if given.preset.dcd is not None else None
-    phase = Phase(0, graph, (given.student,), "both", bank=bank)
+    phase = Phase(0, graph, (given.student,), "both", candidates=_candidates(given))
     return _train(given, phase, state)
+
+
+def _candidates(given: Given) -> Candidates | None:
+    recipe, config = given.recipe, given.recipe.dcd()
+    if config is None:
+        return None
+    follower = None
+    if recipe.negatives == "momentum":
+        follower = copy.deepcopy(given.student).eval().requires_grad_(False)
+    return Candidates(config, given.student.config.dim, follower=follower, momentum=recipe.momentum)
 
 
 def _sequential(given: Given, state: RunState | None) -> dict[str, float]:
@@ -213,18 +223,8 @@ def _step(
         if phase.frozen is not None:
             return _sequential_batch(given, phase, image, text, one_space, photo, pair_id)
         v, x = gather(image, world), gather(text, world)
-        found = graph_loss(
-            phase.graph, v, x, targets, one_space, pair_id=pair_id, progress=progress
-        )
-        dcd = given.preset.dcd
-        if dcd is None or phase.bank is None:
-            return found.total, found
-        made = torch.Generator().manual_seed(recipe.seed + phase.step)
-        extra = dcd_term(dcd, phase.bank, v, x, one_space, pair_id, made)
-        value = 0.0 if extra is None else float(extra.detach())
-        parts = found.parts | {"dcd": value}
-        total = found.total if extra is None else found.total + given.preset.dcd_weight * extra
-        return total, dataclasses.replace(found, total=total, parts=parts)
+        found = _mined_batch(given, phase, v, x, targets, one_space, pair_id, progress)
+        return found.total, found
 
     if balance is not None and balance.due(phase.step):
         _balance(given, phase, forward, one_space, pair_id, balance, len(pixels))
@@ -233,9 +233,59 @@ def _step(
     learned = [p for group in phase.optimizer.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(learned, recipe.clip)
     phase.optimizer.step()
-    if phase.bank is not None:
-        phase.bank.push(pair_id, one_space.image, one_space.text)
+    if phase.candidates is not None:
+
+        def embed(follower: nn.Module) -> tuple[Tensor, Tensor]:
+            size = len(pixels) // recipe.accumulate
+            with loop.autocast(world.device, recipe.bf16):
+                rows = [
+                    follower(pixels[at : at + size], tokens[at : at + size])
+                    for at in range(0, len(pixels), size)
+                ]
+            v, x = (torch.cat(side) for side in zip(*rows, strict=True))
+            return gather(v, world), gather(x, world)
+
+        phase.candidates.push(pair_id, one_space, given.student, embed)
     return found
+
+
+def _mined_batch(
+    given: Given,
+    phase: Phase,
+    image: Tensor,
+    text: Tensor,
+    targets: Sequence[Targets],
+    one_space: Targets,
+    pair_id: Tensor,
+    progress: float,
+) -> BatchLoss:
+    """The graph's loss, with what was mined where the recipe asks for it, and DCD's."""
+    recipe, candidates, dcd = given.recipe, phase.candidates, given.preset.dcd
+    mined: list[MinedBatch] = []
+    if candidates is not None:
+        made = torch.Generator().manual_seed(recipe.seed + phase.step)
+        everywhere = bool(recipe.row_weight or recipe.negatives)
+        directions = BOTH if everywhere else candidates.config.directions
+        mined = candidates.mine(one_space, pair_id, made, directions)
+    found = graph_loss(
+        phase.graph,
+        image,
+        text,
+        targets,
+        one_space,
+        pair_id=pair_id,
+        progress=progress,
+        row_weight=row_weights(recipe.row_weight, candidates.config, mined, image, text)
+        if candidates is not None
+        else None,
+        negatives=mined if recipe.negatives else (),
+    )
+    if dcd is None:
+        return found
+    extra = dcd_term(dcd, mined, image, text)
+    value = 0.0 if extra is None else float(extra.detach())
+    total = found.total if extra is None else found.total + given.preset.dcd_weight * extra
+    return BatchLoss(total, found.parts | {"dcd": value})
 
 
 def _sequential_batch(
@@ -336,7 +386,7 @@ def _state(given: Given, phase: Phase) -> RunState:
         graph=phase.graph.state_dict(),
         multipliers={str(key): value for key, value in phase.graph.multipliers.items()},
         optimizer=phase.optimizer.state_dict(),
-        bank={} if phase.bank is None else phase.bank.state(),
+        candidates={} if phase.candidates is None else phase.candidates.state(),
         skipped=phase.skipped,
         frozen=phase.frozen.rows.cpu()
         if phase.frozen is not None and phase.sides == "text"
@@ -350,8 +400,8 @@ def _restore(given: Given, phase: Phase, state: RunState) -> None:
     for key in phase.graph.cells:
         phase.graph.multipliers[key] = state.multipliers[str(key)]
     phase.optimizer.load_state_dict(state.optimizer)
-    if phase.bank is not None:
-        phase.bank.restore(state.bank)
+    if phase.candidates is not None:
+        phase.candidates.restore(state.candidates)
     phase.step, phase.skipped = state.step, state.skipped
     if given.world.first:
         restore_random(state.random)

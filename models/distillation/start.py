@@ -79,7 +79,8 @@ def start(recipe: DistillRecipe, world: World) -> Given:
         parts = teacher.parts
         sample: list[Tensor] = []
         chosen = recipe.chosen()
-        if len(parts) > 1 and (chosen.dcd is not None or needs_one_space(chosen.cells)):
+        mines = recipe.dcd() is not None
+        if len(parts) > 1 and (mines or needs_one_space(chosen.cells)):
             raise TeacherMissing(
                 f"{recipe.preset} compares with the teacher in one space, which several live ones "
                 "do not have; live must be false, for a cache of theirs can be turned into one"
@@ -92,6 +93,11 @@ def start(recipe: DistillRecipe, world: World) -> Given:
     else:
         cache = open_cache(recipe, world)
         parts, sample = cache.parts, cache.sample(SAMPLE)
+        if len(parts) > 1 and recipe.negatives == "momentum":
+            raise TeacherMissing(
+                "negatives = momentum needs one teacher: an ensemble's are asked apart for the "
+                "cells within the student, and what is mined is mined in one space"
+            )
     return Given(
         recipe=recipe,
         base=base,

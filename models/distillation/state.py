@@ -27,7 +27,7 @@ class RunState:
     graph: dict[str, Any]
     multipliers: dict[str, float]
     optimizer: dict[str, Any]
-    bank: dict[str, Any]
+    candidates: dict[str, Any]
     skipped: int
     frozen: Any = None  # vectors of the side that does not learn, of the phase before
     random: dict[str, Any] = field(default_factory=dict)  # filled in by save_state

@@ -9,13 +9,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.distillation.bank import TeacherBank
 from models.distillation.cells import TYPES, CellKey, Cells, LearningType
-from models.distillation.dynamic import DcdConfig, apply_dcd
+from models.distillation.dynamic import RowWeights
 from models.distillation.embeddings import EmbeddingSet
 from models.distillation.graph import KnowledgeGraph
 from models.distillation.index import FrozenIndex
-from models.distillation.miner import HardNegativeMiner
+from models.distillation.miner import MinedBatch
 from models.distillation.similarity import l2_normalize
 from models.distillation.teachers import Part, reduced, split
 
@@ -98,8 +97,12 @@ def graph_loss(
     *,
     pair_id: Tensor,
     progress: float,
+    row_weight: RowWeights | None = None,
+    negatives: Sequence[MinedBatch] = (),
 ) -> BatchLoss:
     """The graph against one teacher, or several.
+
+    row_weight: what each pair counts; negatives: further columns. Both mined in one space.
 
     Types that compare student and teacher need one space, because those of two teachers are
     turned against each other. The others see teachers only through their cosines: each is
@@ -110,7 +113,7 @@ def graph_loss(
 
     def values(target: Targets, types: Collection[LearningType]) -> dict[CellKey, Tensor]:
         e = EmbeddingSet.build(image, text, target.image, target.text, pair_id=pair_id)
-        return graph.values(e, types=types)
+        return graph.values(e, row_weight=row_weight, negatives=negatives, types=types)
 
     if len(targets) == 1:
         found = values(targets[0], TYPES)
@@ -127,49 +130,6 @@ def graph_loss(
 def needs_one_space(cells: Cells) -> bool:
     """Whether any cell compares student vectors with teacher vectors."""
     return any(key.type in ACROSS for key in cells)
-
-
-def dcd_term(
-    config: DcdConfig,
-    bank: TeacherBank,
-    image: Tensor,
-    text: Tensor,
-    target: Targets,
-    ids: Tensor,
-    generator: torch.Generator,
-) -> Tensor | None:
-    """DCD on the bank's items; None until it holds enough of them.
-
-    The student's scores are its queries against the teacher's frozen keys, which cost no
-    forward; the positive is the pair's own teacher vector.
-    """
-    if len(bank) < config.k + 1:
-        return None
-    miner = HardNegativeMiner(
-        config.k, config.pool, fn_filter=config.fn_filter, margin=config.margin
-    )
-    # The positive must be among the bank's rows for its vectors to be gathered with the rest.
-    whole = TeacherBank(target.image.shape[1], len(bank) + len(ids))
-    whole.push(bank.ids, bank.rows("image"), bank.rows("text"))
-    whole.push(ids, target.image, target.text)
-    parts = []
-    for direction in config.directions:
-        texts = direction == "i2t"
-        t_query, own = (target.image, target.text) if texts else (target.text, target.image)
-        query = l2_normalize(image if texts else text)
-        scores, found = bank.scores(t_query, "text" if texts else "image")
-        mined = miner.mine(
-            scores,
-            found.expand(len(ids), -1),
-            ids,
-            (t_query * own).sum(dim=1),
-            whole,
-            direction=direction,
-            generator=generator,
-        )
-        assert mined.t_keys is not None
-        parts.append(apply_dcd(config, torch.einsum("nd,nkd->nk", query, mined.t_keys), mined))
-    return torch.stack(parts).mean()
 
 
 def sequential_loss(

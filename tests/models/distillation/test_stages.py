@@ -67,6 +67,12 @@ def interrupted(recipe: Any, after: int, patch: pytest.MonkeyPatch) -> None:
         pytest.param({"preset": "DCD_FIXED", "save_steps": 3}, 5, id="with a bank, at an epoch"),
         pytest.param({"stage": "sequential_finetune", "preset": "MOTIS_2"}, 9, id="second phase"),
         pytest.param({"balance": "gradmatch", "learn_tau": True}, 3, id="balanced"),
+        pytest.param({"negatives": "mined", "row_weight": "difficulty"}, 5, id="mined"),
+        pytest.param(
+            {"negatives": "momentum", "momentum": 0.5, "row_weight": "wsl", "save_steps": 3},
+            5,
+            id="with a follower",
+        ),
     ],
 )
 def test_a_resumed_run_equals_one_that_was_not_stopped(
