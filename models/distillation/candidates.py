@@ -170,7 +170,7 @@ def row_weights(
     if kind == "wsl":
         measure = Difficulty("student_teacher_ratio", config.tau_s)
     else:
-        measure = Difficulty(config.kind, config.tau_w, config.norm)
+        measure = Difficulty(config.kind, config.tau_w, config.norm, config.zscore)
     each = [
         measure(one.t_scores, student_scores(one, image, text).to(one.t_scores.dtype), one.valid)
         for one in mined

@@ -166,6 +166,7 @@ class DcdConfig:
     kind: Kind = "teacher_entropy"
     norm: Literal["log", "batch_sum"] = "log"
     tau_w: float = 1.0
+    zscore: bool = False  # of the teacher's scores, before their entropy
     gamma: float = 2.0
     alpha: float = 0.2  # of the distillation term; the label has the rest
     tau_s: float = 0.07
@@ -191,6 +192,14 @@ DCD_PRESETS: Final[dict[str, DcdConfig]] = {
     # tau_w: at 1 cosines of the candidates are all alike, and so are their entropies
     "FIXED": DcdConfig(tau_w=0.07),
     "WSL": DcdConfig(tau_w=0.07, wsl=True),
+    # For a cross-encoder's scores: their scale says nothing, and a score above the positive's is
+    # what it has to say, so only what is known to be true is left out.
+    "CROSS": DcdConfig(
+        fn_filter="pair_id", pool=0, zscore=True, kd_kind="zscore_kl", directions=("i2t",)
+    ),
+    "RANK": DcdConfig(
+        fn_filter="pair_id", pool=0, zscore=True, kd_kind="partial_rank", directions=("i2t",)
+    ),
 }
 
 
@@ -228,7 +237,9 @@ def dcd_loss(
 
 def apply_dcd(config: DcdConfig, s: Tensor, mined: MinedBatch) -> Tensor:
     """The whole of one preset on one direction's candidates: a scalar."""
-    hard = Difficulty(config.kind, config.tau_w, config.norm)(mined.t_scores, s, mined.valid)
+    hard = Difficulty(config.kind, config.tau_w, config.norm, config.zscore)(
+        mined.t_scores, s, mined.valid
+    )
     weights = dcd_weights(hard, config.gamma)
     if config.wsl:
         ce_s = _label_loss(s.detach() / config.tau_s, mined.valid)

@@ -22,7 +22,10 @@ Balance = Literal["fixed", "gradmatch"]
 
 # Fields that say where and how fast, not what: a resumed run may change them. Workers are not
 # among them: they decide which examples meet in a batch.
-PLACES: Final = frozenset({"data", "val", "out", "cache", "threads", "log_steps", "save_steps"})
+PLACES: Final = frozenset(
+    {"data", "val", "out", "cache", "rescored", "threads", "log_steps", "save_steps"}
+)
+SCALELESS: Final = frozenset({"zscore_kl", "partial_rank"})  # a cross-encoder's scores have none
 SPACE: Final = ("caption_dim", "class_dim", "class_share", "class_temperature", "gate_start")
 
 
@@ -51,6 +54,9 @@ class DistillRecipe:
     student: str = "tiny"  # a name in students.STUDENTS
     init: str = ""  # a checkpoint to start from, instead of the student's own weights
     teacher: str = ""  # see teachers.open_teacher; or cache:DIR
+    rescored: str = (
+        ""  # a file of models.rescore: what DCD distils instead of the teacher's cosines
+    )
     live: bool = False  # run the teacher in every step instead of caching its vectors
     text_tokens: int = 0  # the text network first learns MiniLM's sentences, for so many
     sentences: str = ""  # and from these captions without photos: JSON lines
@@ -116,6 +122,13 @@ class DistillRecipe:
             raise ValueError(
                 "sequential_finetune has hard negatives of its own: no DCD, row_weight or negatives"
             )
+        if self.rescored and (
+            self.live or chosen.dcd is None or chosen.dcd.kd_kind not in SCALELESS
+        ):
+            raise ValueError(
+                "rescored is for DCD on a cached teacher's candidates, by a measure that no "
+                "scale enters: presets DCD_CROSS and DCD_RANK, and live must be false"
+            )
         if self.negatives:
             require_columns(chosen.cells, self.negatives)
 
@@ -168,6 +181,6 @@ class DistillRecipe:
         )
 
     def digest(self) -> str:
-        """Of everything that decides the result."""
+        """Of everything that decides the result, what stands in the files named aside."""
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in PLACES}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -12,6 +12,7 @@ frozen, searchable other side.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -26,10 +27,12 @@ from models.checkpoint import Checkpoint, save_checkpoint
 from models.distillation import loop
 from models.distillation.balance import GradMatch
 from models.distillation.candidates import BOTH, Candidates, dcd_term, row_weights
+from models.distillation.cross import Rescored
 from models.distillation.distributed import World, gather, open_world, share
+from models.distillation.dynamic import DcdConfig
 from models.distillation.graph import KnowledgeGraph
 from models.distillation.index import FrozenIndex
-from models.distillation.miner import MinedBatch
+from models.distillation.miner import HardNegativeMiner, MinedBatch
 from models.distillation.monitor import CollapseWatch, CsvMetrics, Progress
 from models.distillation.recipe import DistillRecipe
 from models.distillation.shards import Batch, Shards, Source, count_examples, epoch_steps, loader
@@ -44,6 +47,14 @@ from models.distillation.targets import (
 from photosearch.preprocess import normalise
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which pairs a whole batch holds."""
+
+    id: Tensor  # (N,) equal for captions of one photo
+    photo: Tensor  # (N,) row of the cache; -1 without one
 
 
 @dataclass
@@ -74,7 +85,7 @@ def run(recipe: DistillRecipe, resume: Path | None) -> Path:
     with open_world() as world:
         given = start(recipe, world)
         file = Path(recipe.out) / "state.pt"
-        state = None if resume is None else load_state(resume / "state.pt", recipe.digest())
+        state = None if resume is None else load_state(resume / "state.pt", given.digest)
         metrics = _sequential(given, state) if _is_sequential(recipe) else _joint(given, state)
         final = Path(recipe.out) / "final.pt"
         if world.first:
@@ -100,7 +111,8 @@ def _joint(given: Given, state: RunState | None) -> dict[str, float]:
 
 def _candidates(given: Given) -> Candidates | None:
     recipe, config = given.recipe, given.recipe.dcd()
-    if config is None:
+    asked = recipe.row_weight or recipe.negatives
+    if config is None or (given.rescored is not None and not asked):
         return None
     follower = None
     if recipe.negatives == "momentum":
@@ -223,7 +235,8 @@ def _step(
         if phase.frozen is not None:
             return _sequential_batch(given, phase, image, text, one_space, photo, pair_id)
         v, x = gather(image, world), gather(text, world)
-        found = _mined_batch(given, phase, v, x, targets, one_space, pair_id, progress)
+        pairs = Pairs(pair_id, gather(photo, world))
+        found = _mined_batch(given, phase, v, x, targets, one_space, pairs, progress)
         return found.total, found
 
     if balance is not None and balance.due(phase.step):
@@ -256,24 +269,24 @@ def _mined_batch(
     text: Tensor,
     targets: Sequence[Targets],
     one_space: Targets,
-    pair_id: Tensor,
+    pairs: Pairs,
     progress: float,
 ) -> BatchLoss:
     """The graph's loss, with what was mined where the recipe asks for it, and DCD's."""
     recipe, candidates, dcd = given.recipe, phase.candidates, given.preset.dcd
     mined: list[MinedBatch] = []
+    made = torch.Generator().manual_seed(recipe.seed + phase.step)
     if candidates is not None:
-        made = torch.Generator().manual_seed(recipe.seed + phase.step)
         everywhere = bool(recipe.row_weight or recipe.negatives)
         directions = BOTH if everywhere else candidates.config.directions
-        mined = candidates.mine(one_space, pair_id, made, directions)
+        mined = candidates.mine(one_space, pairs.id, made, directions)
     found = graph_loss(
         phase.graph,
         image,
         text,
         targets,
         one_space,
-        pair_id=pair_id,
+        pair_id=pairs.id,
         progress=progress,
         row_weight=row_weights(recipe.row_weight, candidates.config, mined, image, text)
         if candidates is not None
@@ -282,10 +295,32 @@ def _mined_batch(
     )
     if dcd is None:
         return found
+    if given.rescored is not None:
+        mined = [_rescored(given, given.rescored, dcd, pairs.photo, made)]
     extra = dcd_term(dcd, mined, image, text)
     value = 0.0 if extra is None else float(extra.detach())
     total = found.total if extra is None else found.total + given.preset.dcd_weight * extra
     return BatchLoss(total, found.parts | {"dcd": value})
+
+
+def _rescored(
+    given: Given, rescored: Rescored, dcd: DcdConfig, photos: Tensor, made: torch.Generator
+) -> MinedBatch:
+    """Captions that a cross-encoder has scored beside these photos (N,), with the vectors that
+    the cached teacher has of them."""
+    assert given.cache is not None
+    miner = HardNegativeMiner(dcd.k, dcd.pool, fn_filter=dcd.fn_filter, margin=dcd.margin)
+    mined = rescored.mined(miner, photos.cpu(), made)
+    device = given.world.device
+    texts = given.cache.texts(mined.key_ids.flatten().tolist()).to(device)
+    keys = given.reducer.one_space(texts, texts).text.reshape(*mined.key_ids.shape, -1)
+    return dataclasses.replace(
+        mined,
+        key_ids=mined.key_ids.to(device),
+        t_scores=mined.t_scores.to(device),
+        valid=mined.valid.to(device),
+        t_keys=keys,
+    )
 
 
 def _sequential_batch(
@@ -379,7 +414,7 @@ def _source(given: Given) -> Source:
 
 def _state(given: Given, phase: Phase) -> RunState:
     return RunState(
-        digest=given.recipe.digest(),
+        digest=given.digest,
         phase=phase.number,
         step=phase.step,
         student=given.student.state_dict(),

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.checkpoint import at_side, build, load_checkpoint
 from models.data import read_examples, read_photos
 from models.distillation.cache import WHOLE, EmbeddingCache, build_cache, crop, usable_captions
+from models.distillation.cross import Rescored, load_rescored
 from models.distillation.distributed import World
 from models.distillation.errors import TeacherMissing
 from models.distillation.presets import Preset
@@ -47,8 +48,10 @@ class Given:
     preset: Preset
     cache: EmbeddingCache | None
     teacher: Teacher | None  # of a live run
+    rescored: Rescored | None
     reducer: Reducer
     world: World
+    digest: str  # of all that decides the result
 
     @property
     def context_length(self) -> int:
@@ -106,9 +109,22 @@ def start(recipe: DistillRecipe, world: World) -> Given:
         preset=recipe.chosen(),
         cache=cache,
         teacher=teacher,
+        rescored=load_rescored(Path(recipe.rescored), cache)
+        if recipe.rescored and cache is not None
+        else None,
         reducer=Reducer(parts, sample, student.config.dim),
         world=world,
+        digest=whole_digest(recipe),
     )
+
+
+def whole_digest(recipe: DistillRecipe) -> str:
+    """The recipe's, and of the scores it is to read: a resumed run must find the same."""
+    if not recipe.rescored:
+        return recipe.digest()
+    with Path(recipe.rescored).open("rb") as stream:
+        scores = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(f"{recipe.digest()}|{scores}".encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -83,7 +83,7 @@ class Surrogate:
         self._encoder = EagerEncoder(loaded, fused=True)
         self.preprocess = self._encoder.preprocess
         self.parts = (Part(self._encoder.dim, tau=0.05),)
-        self.name = f"surrogate {loaded.recipe.name} {_digest(loaded.weights)}"
+        self.name = f"surrogate {loaded.recipe.name} {weights_name(loaded.weights)}"
 
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(self._encoder.images(normalise(pixels, self.preprocess)))
@@ -120,7 +120,7 @@ class OpenClip:
             width = self.texts(["a photo"]).shape[1]
         tau = float(torch.exp(-self._model.logit_scale))
         self.parts = (Part(width, tau=min(1.0, max(tau, 1e-3))),)
-        self.name = f"open_clip {name} {_digest(model.state_dict())}"
+        self.name = f"open_clip {name} {weights_name(model.state_dict())}"
 
     @torch.inference_mode()
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
@@ -162,7 +162,7 @@ class HuggingFace:
         )
         scale = float(self._model.logit_scale.exp())
         self.parts = (Part(self.texts(["a photo"]).shape[1], tau=1 / min(max(scale, 1.0), 1e3)),)
-        self.name = f"hf {config.model_type} {_digest(self._model.state_dict())}"
+        self.name = f"hf {config.model_type} {weights_name(self._model.state_dict())}"
 
     @torch.inference_mode()
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
@@ -283,7 +283,8 @@ def _pooled(found: Any) -> Tensor:
     return rows
 
 
-def _digest(weights: dict[str, Tensor]) -> str:
+def weights_name(weights: dict[str, Tensor]) -> str:
+    """The same for the same names and values: 16 hexadecimal digits."""
     import hashlib
 
     digest = hashlib.sha256()
