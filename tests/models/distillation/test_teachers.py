@@ -248,10 +248,15 @@ def test_an_ensemble_in_one_space_averages_cosines() -> None:
         ("sequential_finetune", "MOTIS_2"),
     ],
 )
-def test_an_ensemble_teaches_through_its_cache(tmp_path: Path, stage: str, preset: str) -> None:
+def test_an_ensemble_teaches_through_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, preset: str
+) -> None:
     """By its line of text, to a finished checkpoint; both teachers' say shows in the loss."""
+    from models.distillation import start
     from models.distillation.stages import run
 
+    # One teacher's student would start with its axes, the others with their own.
+    monkeypatch.setattr(start, "inherit_space", lambda *_: None)
     one = f"surrogate:{prepared() / 'teacher.pt'}"
     other = f"surrogate:{tiny_teacher(tmp_path / 'other.pt', seed=6)}"
     first: dict[str, float] = {}
