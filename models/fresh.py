@@ -52,7 +52,7 @@ def make_student(recipe: Recipe) -> tuple[DualEncoder, tuple[str, ...]]:
         load_lite2(student.image.backbone)
         load_minilm(student.text.encoder, torch.tensor(keep))
     else:
-        inherit(student, vocabulary, texts.classes, _some_photos(recipe))
+        inherit(student, vocabulary, texts.classes, some_photos(recipe))
         if recipe.text_tokens:
             prepare_text(recipe, student, vocabulary, texts)
     for frozen in (student.image.backbone, student.text.encoder):
@@ -75,7 +75,7 @@ def _trained(recipe: Recipe, dropouts: Mapping[str, float]) -> tuple[DualEncoder
     return student, loaded.vocabulary
 
 
-def _some_photos(recipe: Recipe) -> Tensor:
+def some_photos(recipe: Recipe) -> Tensor:
     """A few photos of the recipe's data, on which channels are chosen: (B, 3, S, S)."""
     how, found = recipe.preprocess(), []
     for example in read_examples(recipe.data):

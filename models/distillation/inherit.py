@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, cast, get_args
 
+import torch
 from torch import Tensor
 
+from models.checkpoint import Checkpoint, build
 from models.distillation.errors import MismatchedShapes
+from models.narrow import inherit_image, is_narrower
+from models.students import DualEncoder
 
-Layers = Sequence[int] | Literal["uniform", "first", "last"]
+Named = Literal["uniform", "first", "last"]
+Layers = Sequence[int] | Named
 
 _NUMBERED: Final = re.compile(r"^(.*\blayers\.)(\d+)(\..+)$")
 
@@ -67,6 +72,49 @@ def inherit(
         part = whole[tuple(slice(0, size) for size in value.shape)]
         filled[name] = part.detach().clone().to(value.dtype)
     return filled
+
+
+def parse_layers(text: str) -> Layers:
+    """`uniform`, `first`, `last`, or numbers such as `0,3,5`. Raises MismatchedShapes."""
+    for name in get_args(Named):
+        if text == name:
+            return cast("Named", text)
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise MismatchedShapes(f"layers is {text!r}; known: uniform, first, last, or 0,3,5")
+    return [int(number) for number in text.split(",")]
+
+
+@torch.no_grad()
+def inherit_networks(
+    student: DualEncoder,
+    vocabulary: Sequence[str],
+    teacher: Checkpoint,
+    layers: Layers,
+    pixels: Tensor,
+) -> None:
+    """Both networks of a student from those of a teacher of ours; its heads stay its own.
+
+    Of the text network the layers chosen; each piece of `vocabulary` takes its row, and one
+    that the teacher lacks the mean of the others. Of the image network all, where it is the same,
+    or what counts on `pixels` (B, 3, S, S) where it is narrower, as models/narrow.py says.
+    Raises MismatchedShapes when either is no part of the teacher's.
+    """
+    whole = build(teacher)
+    mine, theirs = student.image.backbone, whole.image.backbone
+    if mine.config == theirs.config:
+        mine.load_state_dict(theirs.state_dict())
+    elif is_narrower(mine.config, theirs.config):
+        inherit_image(mine, theirs, pixels)
+    else:
+        raise MismatchedShapes("the student's image network is no part of the teacher's")
+    encoder, source = student.text.encoder, whole.text.encoder
+    weights = source.state_dict()
+    number = {piece: row for row, piece in enumerate(teacher.vocabulary)}
+    rows = torch.tensor([number.get(piece, -1) for piece in vocabulary])
+    table = weights["words.weight"][rows.clamp_min(0)]
+    table[rows < 0] = weights["words.weight"][rows[rows >= 0]].mean(dim=0)
+    weights = {**weights, "words.weight": table}
+    encoder.load_state_dict(inherit(encoder.state_dict(), weights, layers=layers))
 
 
 def _count(weights: Mapping[str, Tensor]) -> int:

@@ -32,7 +32,7 @@ class Preset:
     cells: Cells
     why: str
     learn_tau: bool = False
-    inherit: bool = False  # the student starts from the teacher's layers
+    layers: str = ""  # of the teacher, that the student starts from; see inherit.parse_layers
     dcd: DcdConfig | None = None
     dcd_weight: float = 0.0
 
@@ -94,7 +94,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _cells(inter_ss__infonce=ONE, inter_ss__kl=CellSpec(tau_t=CLIP_TAU)),
         "affinity mimicking of TinyCLIP (arXiv:2309.12314), with inherited layers",
         learn_tau=True,
-        inherit=True,
+        layers="uniform",
     ),
     "MOBILECLIP": Preset(
         _cells(inter_ss__kl=CellSpec(tau_t=CLIP_TAU)),

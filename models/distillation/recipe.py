@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 from models.distillation.candidates import Negatives, RowWeight, require_columns
 from models.distillation.cells import CellKey, CellSpec, parse_cells
 from models.distillation.dynamic import DCD_PRESETS, DcdConfig
+from models.distillation.inherit import Layers, parse_layers
 from models.distillation.presets import Preset, preset, with_teacher_tau
 from models.recipes import Recipe
 from models.students import STUDENTS
@@ -52,6 +53,8 @@ class DistillRecipe:
 
     # Who learns from whom
     student: str = "tiny"  # a name in students.STUDENTS
+    layers: str = ""  # of a surrogate, to start from: uniform, first, last, 0,3,5; own = none;
+    # empty: as the preset has it
     init: str = ""  # a checkpoint to start from, instead of the student's own weights
     teacher: str = ""  # see teachers.open_teacher; or cache:DIR
     rescored: str = (
@@ -109,6 +112,7 @@ class DistillRecipe:
             raise ValueError("sequential_finetune searches the teacher's cache; live must be false")
         chosen = self.chosen()  # an unknown preset or a bad cell is an error now, not in an hour
         self._require_minable(chosen)
+        self.inherited()
 
     def _require_minable(self, chosen: Preset) -> None:
         if self.row_weight not in get_args(RowWeight):
@@ -143,6 +147,11 @@ class DistillRecipe:
         if self.teacher_tau:
             cells = with_teacher_tau(cells, self.teacher_tau)
         return dataclasses.replace(found, cells=cells, learn_tau=self.learn_tau or found.learn_tau)
+
+    def inherited(self) -> Layers | None:
+        """Which of the teacher's layers the student starts from; None where from its own."""
+        wanted = self.layers or self.chosen().layers
+        return None if self.init or wanted in ("", "own") else parse_layers(wanted)
 
     def dcd(self) -> DcdConfig | None:
         """How candidates are mined and judged; None where nothing asks for any."""

@@ -19,13 +19,14 @@ from models.distillation.cache import WHOLE, EmbeddingCache, build_cache, crop, 
 from models.distillation.cross import Rescored, load_rescored
 from models.distillation.distributed import World
 from models.distillation.errors import TeacherMissing
+from models.distillation.inherit import inherit_networks
 from models.distillation.presets import Preset
 from models.distillation.recall import both_directions
 from models.distillation.recipe import DistillRecipe
 from models.distillation.similarity import l2_normalize
 from models.distillation.targets import Reducer, needs_one_space
 from models.distillation.teachers import Teacher, open_teacher
-from models.fresh import make_student
+from models.fresh import make_student, some_photos
 from models.recipes import Recipe
 from models.students import DualEncoder
 from photosearch.preprocess import normalise
@@ -69,6 +70,16 @@ def start(recipe: DistillRecipe, world: World) -> Given:
         base = recipe.base()
         student, vocabulary = make_student(base)
         inherit_space(student, recipe.teacher)
+        layers = recipe.inherited()
+        if layers is not None:
+            kind, _, where = recipe.teacher.partition(":")
+            if kind != "surrogate":
+                raise TeacherMissing(
+                    f"{recipe.preset} starts from its teacher's layers, which only surrogate:FILE "
+                    "lends to students of ours; with layers = own they start from their own"
+                )
+            pixels = some_photos(base)
+            inherit_networks(student, vocabulary, load_checkpoint(Path(where)), layers, pixels)
     student.requires_grad_(True).to(world.device)
     # Convolutions of few channels are a third faster so; docs/training.md has what is measured.
     student.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

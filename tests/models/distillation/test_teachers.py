@@ -84,7 +84,7 @@ class Hashing:
 
 
 def test_a_cache_holds_what_the_teacher_says_of_every_crop_and_caption(tmp_path: Path) -> None:
-    """T32: to half precision, in the order of the photos."""
+    """T32: bit-equal to encoding again and rounding to half precision, in the photos' order."""
     teacher = Hashing()
     spec = str(captioned_shard(tmp_path / "a.tar", 37))
     built = build_cache(teacher, spec, tmp_path / "cache", crops=3, seed=4)
