@@ -56,6 +56,8 @@ REACH: Final = 3.4
 REACH_A_DECADE: Final = 0.4
 MAX_REACH: Final = 4.1
 MORE_REACH: Final = (0.0, 0.2, 0.4, 0.7, 1.2, 1.7)  # in trials
+# More of it behind a filter: fewer rows of a cell count, and say how far to look.
+FILTER_REACH: Final = 0.3
 WANTED_RECALL: Final = 0.97  # by trial; with this slack no reach finds all
 TRIALS: Final = 48  # queries that `reach` is set by
 TRIAL_K: Final = 10
@@ -113,7 +115,8 @@ class Cells:
         if len(scores) < k:
             return None
         kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-        promising = towards + self.reach * stretched > kth
+        reach = self.reach + (0.0 if among is None else FILTER_REACH)
+        promising = towards + reach * stretched > kth
         promising[first] = False
         cells = np.flatnonzero(promising)
         if len(cells) > len(self.middles) * MOST_SHARE:
