@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
@@ -46,7 +47,9 @@ def _endpoint(daemon: Daemon, endpoint: Endpoint) -> Route:
     reply = TypeAdapter(endpoint.reply) if endpoint.reply is not None else None
 
     async def respond(request: Request) -> Response:
-        pairs = request.query_params.multi_items()
+        # Names may hold bytes that are no UTF-8: those come escaped, and leave so.
+        asked = request.scope["query_string"].decode("latin-1")
+        pairs = parse_qsl(asked, keep_blank_values=True, errors="surrogateescape")
         if len({name for name, _ in pairs}) != len(pairs):
             raise ApiError(400, "bad_request", "A parameter was given twice.")
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from photosearch import home, protocol
 from photosearch.errors import DaemonUnreachable, PhotosearchError
 from photosearch.home import Home, Running
+from photosearch.query import MAX_QUERY_CHARS
 from photosearch.types import Hit
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -34,6 +35,7 @@ class Client:
         self, query: str, *, k: int, show_all: bool, offset: int = 0, like: int | None = None
     ) -> protocol.SearchReply:
         """`like`: id of a photo whose look-alikes are wanted, with words or without."""
+        query = query[: MAX_QUERY_CHARS + 1]  # one more than is read: so the answer says it was cut
         also = {} if like is None else {"like": like}
         shown = "true" if show_all else "false"
         raw = self._call("GET", "/search", q=query, k=k, all=shown, offset=offset, **also)
@@ -80,10 +82,6 @@ class Client:
 
     def retry(self, library: int, under: str) -> int:
         """Have failed files read again; library 0 means all of them. Returns how many."""
-        try:
-            under.encode()
-        except UnicodeEncodeError:
-            under = ""  # a name that is not UTF-8 does not fit an address: the whole library then
         target = {"library": library, "under": under}
         return int(self._call("POST", "/index/retry", seconds=LONG_SECONDS, **target)["files"])
 
@@ -172,7 +170,8 @@ class Client:
         """One request; the status and the body of its answer."""
         target = protocol.API + path
         if params:
-            target += "?" + urllib.parse.urlencode(params)
+            # A name may hold bytes that are no UTF-8; they travel as they are.
+            target += "?" + urllib.parse.urlencode(params, errors="surrogateescape")
         connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=seconds)
         try:
             connection.request(method, target, headers={"Authorization": f"Bearer {self._token}"})

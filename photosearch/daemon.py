@@ -26,7 +26,7 @@ from photosearch.indexer import Indexer
 from photosearch.ingest import forget_library
 from photosearch.library import Library, size_bytes
 from photosearch.moving import Bundles
-from photosearch.query import parse
+from photosearch.query import MAX_QUERY_CHARS, parse
 from photosearch.roots import require_folders
 from photosearch.search import Search
 from photosearch.sessions import Sessions
@@ -158,6 +158,7 @@ class Daemon:
 
     def suggestions(self, typed: str, k: int) -> list[protocol.SuggestionMessage]:
         """Ways to go on typing: past searches, and words of this library."""
+        typed = typed[:MAX_QUERY_CHARS]
         found = suggest(typed, history=self.history.entries(), words=self._words(), k=k)
         return [protocol.SuggestionMessage(each.text, each.kind) for each in found]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -21,7 +21,6 @@ from photosearch.errors import BundleError, PhotosearchError, RootMissing, Setti
 from photosearch.folders import folders_like
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.guard import ApiError
-from photosearch.query import MAX_QUERY_CHARS
 from photosearch.search import MAX_OFFSET, MAX_RESULTS
 from photosearch.settings import NoSuchSetting
 from photosearch.suggest import MAX_SUGGESTIONS
@@ -45,8 +44,29 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _text(least: int = 0, most: int | None = None) -> Any:
+    """A text of so many characters. Pydantic's own takes no surrogates, which here stand for
+    bytes that are no UTF-8, as names have them."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError("must be a text")
+        if len(value) < least or (most is not None and len(value) > most):
+            raise ValueError(f"must have {least} to {most} characters")
+        return value
+
+    told = {"type": "string", "minLength": least} | ({} if most is None else {"maxLength": most})
+    return Annotated[str, PlainValidator(check), WithJsonSchema(told)]
+
+
+Typed = _text()  # into a search box: what is too long is cut, and that is said
+Searched = _text(1)
+NamedPath = _text(1, 4096)
+AnyPath = _text(0, 4096)
+
+
 class SearchParams(Params):
-    q: str = Field("", max_length=MAX_QUERY_CHARS, description="what to look for")
+    q: Typed = Field("", description="what to look for; its first 1,000 characters are read")
     k: int = Field(60, ge=1, le=MAX_RESULTS, description="most hits to return")
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="hits to leave out, for paging")
     all: bool = Field(False, description="also hits below the relevance cut-off")
@@ -54,12 +74,12 @@ class SearchParams(Params):
 
 
 class TypingParams(Params):
-    q: str = Field("", max_length=MAX_QUERY_CHARS, description="what is typed so far")
+    q: Typed = Field("", description="what is typed so far")
     k: int = Field(8, ge=1, le=MAX_SUGGESTIONS, description="most suggestions to return")
 
 
 class SearchedParams(Params):
-    q: str = Field(min_length=1, max_length=MAX_QUERY_CHARS, description="a search that was meant")
+    q: Searched = Field(description="a search that was meant")
 
 
 class PhotoParams(Params):
@@ -76,15 +96,15 @@ class BundleParams(Params):
 
 class RetryParams(Params):
     library: int = Field(0, ge=0, le=ID_MAX, description="id of a library; 0: all of them")
-    under: str = Field("", max_length=4096, description="a file or folder in it; empty: all")
+    under: AnyPath = Field("", description="a file or folder in it; empty: all")
 
 
 class FolderParams(Params):
-    path: str = Field(min_length=1, max_length=4096, description="the whole path of a folder")
+    path: NamedPath = Field(description="the whole path of a folder")
 
 
 class TypedParams(Params):
-    path: str = Field("", max_length=4096, description="the beginning of a folder's path")
+    path: AnyPath = Field("", description="the beginning of a folder's path")
 
 
 class SettingParams(Params):

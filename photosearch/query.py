@@ -28,7 +28,7 @@ from photosearch.dates import (
 )
 from photosearch.language import ENGLISH, Language, language_of
 from photosearch.values import conditions_of, find_distance_km, find_place
-from photosearch.wording import MIN_LETTERS, folded, is_han, parts
+from photosearch.wording import MIN_LETTERS, folded, has_bytes, is_byte, is_han, parts
 
 MAX_QUERY_CHARS: Final = 1000
 MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
@@ -128,9 +128,12 @@ def render(query: Query) -> str:
 
 def _clean(text: str) -> str:
     """Character for character, so that spans stay true: no controls, one kind of white space,
-    straight quotation marks for those that keyboards put in their place."""
+    straight quotation marks for those that keyboards put in their place. Bytes of a name that
+    are no UTF-8 stay, as the surrogates that stand for them."""
     return "".join(
-        " "
+        char
+        if is_byte(char)
+        else " "
         if char.isspace() or unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn")
         else '"'
         if char in "“”„‟"
@@ -476,13 +479,16 @@ def _words_of(words: Sequence[str], names: Sequence[str], language: Language) ->
         for piece in pieces:
             bare = folded(piece.strip(_PUNCTUATION))
             enough = 2 if is_han(bare) else MIN_LETTERS
-            if len(bare) >= enough and bare not in language.small and parts(bare):
+            known = bare in language.small or has_bytes(bare)
+            if len(bare) >= enough and not known and parts(bare):
                 found.setdefault(bare)
     return tuple(found)[:MAX_WRITTEN_WORDS]
 
 
 def _is_file_name(word: str) -> bool:
-    """IMG_1, DSC00123, beach.jpg; not 3d, mp3 or covid19."""
+    """IMG_1, DSC00123, beach.jpg; not 3d, mp3 or covid19. Bytes that are no text are a name's."""
+    if has_bytes(word):
+        return True
     digits = sum(char in "0123456789" for char in word)
     named = digits >= 3 and any(char.isalpha() for char in word)
     return named or (digits > 0 and "_" in word) or _PICTURE_FILE.fullmatch(word) is not None

@@ -22,6 +22,7 @@ from photosearch.ranking import Aim, Kept, Ranking, Scored, levels
 from photosearch.reasons import meant, reason, written_in_paths
 from photosearch.relevance import OWN_PHOTOS, cut, scale
 from photosearch.types import Hit, Ids, Matrix, Vector
+from photosearch.wording import without_bytes
 
 MAX_RESULTS: Final = 1000  # in one answer
 MAX_OFFSET: Final = 100_000
@@ -153,7 +154,7 @@ class Search:
             if text in self._texts:
                 self._texts.move_to_end(text)
                 return self._texts[text]
-        vector: Vector = self._encoder.texts([text])[0]
+        vector: Vector = self._encoder.texts([without_bytes(text)])[0]
         with self._lock:
             self._texts[text] = vector
             while len(self._texts) > MAX_CACHED_TEXTS:

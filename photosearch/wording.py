@@ -20,6 +20,19 @@ _HAN: Final = re.compile("[\u3400-\u9fff]")
 _PART: Final = re.compile("[\u3400-\u9fff]+|[^\\W\\d_\u3400-\u9fff]+|\\d+")
 
 
+def is_byte(char: str) -> bool:
+    """Whether it stands for a byte of a name that is no UTF-8, as os.fsdecode has it."""
+    return "\udc80" <= char <= "\udcff"
+
+
+def has_bytes(text: str) -> bool:
+    return any(map(is_byte, text))
+
+
+def without_bytes(text: str) -> str:
+    return "".join(char for char in text if not is_byte(char))
+
+
 def is_han(text: str) -> bool:
     """Whether it is of the script that puts no spaces between words."""
     return _HAN.search(text) is not None

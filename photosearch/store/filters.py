@@ -39,6 +39,7 @@ from photosearch.store.names import locations_named
 from photosearch.store.photos import MAX_SQL_VARIABLES, Place, join, roots
 from photosearch.store.places import KM_PER_DEGREE, distance_km, named
 from photosearch.types import Ids, Photo
+from photosearch.wording import has_bytes
 
 TRIGRAM: Final = 3  # characters; FTS5 finds nothing shorter
 FAVOURITE_STARS: Final = 4  # of five, in the file's own rating
@@ -62,7 +63,7 @@ class _Clause:
     """SQL that is true or false of a row, and the values bound in it."""
 
     sql: str
-    values: tuple[str | int, ...] = ()
+    values: tuple[str | int | bytes, ...] = ()
     of_location: bool = False  # speaks of l, not of p
 
 
@@ -98,7 +99,7 @@ def places_matching(
     """As `photos.places`, but of a photo's locations the one that meets most of the groups:
     who looks in a folder must not be shown the copy in another."""
     met: list[str] = []
-    values: list[str | int] = []
+    values: list[str | int | bytes] = []
     for group in groups:
         clauses = [clause for clause in _clauses(db, group) if clause.of_location]
         if clauses and not group.negative:
@@ -140,10 +141,10 @@ def photo_at(db: Connection, path: str) -> int | None:
     return None
 
 
-def _where(db: Connection, groups: Sequence[Group]) -> tuple[str, list[str | int]]:
+def _where(db: Connection, groups: Sequence[Group]) -> tuple[str, list[str | int | bytes]]:
     """ " AND ..." for all groups, and the values bound in it."""
     sql: list[str] = []
-    values: list[str | int] = []
+    values: list[str | int | bytes] = []
     for group in groups:
         options: list[str] = []
         for clause in _clauses(db, group):
@@ -164,6 +165,8 @@ def _clauses(db: Connection, group: Group) -> list[_Clause]:
 
 def _clause(db: Connection, condition: Condition) -> _Clause:
     match condition:
+        case Written(_, text) | Says(_, text) if has_bytes(text):
+            return _Clause("0")  # what is said is text, and only names hold other bytes
         case TakenIn(start, end):
             return _Clause("p.taken >= ? AND p.taken < ?", (start, end))
         case TakenEvery():
@@ -220,6 +223,8 @@ def _says(part: Part, text: str) -> _Clause:
 
 def _near(db: Connection, place: str | tuple[float, float], within_km: float) -> _Clause:
     """A point by its circle. A name by its town's, or as text in the names of places."""
+    if isinstance(place, str) and has_bytes(place):
+        return _Clause("0")
     if isinstance(place, str):
         town = named(db, _bindable(place))
         if town is None:  # a country, a district: text in the names of places
@@ -268,6 +273,9 @@ def _in_folder(db: Connection, parts: tuple[str, ...]) -> _Clause:
             continue
         if len(parts) == 1:
             clauses.append(_Clause("l.root_id = ?", (root.root_id,)))
+        elif has_bytes("/".join(parts)):
+            start = _bytes_in_path("/" + "/".join(parts[1:]) + "/", "= 1")
+            clauses.append(_Clause(f"l.root_id = ? AND {start.sql}", (root.root_id, *start.values)))
         else:
             for text in _spellings("/".join(parts[1:])):
                 pattern = f"{_escaped(text)}/%"
@@ -290,6 +298,8 @@ def _name_has(db: Connection, text: str) -> _Clause:
 
 def _path_has(db: Connection, text: str) -> _Clause:
     """The path, as the index has it, contains the text in any case."""
+    if has_bytes(text):
+        return _bytes_in_path(text, "> 0")
     texts = _spellings(_bindable(text))
     if min(len(text) for text in texts) >= TRIGRAM:
         phrases = " OR ".join('"' + text.replace('"', '""') + '"' for text in texts)
@@ -300,6 +310,13 @@ def _path_has(db: Connection, text: str) -> _Clause:
     likes = ["'/' || CAST(l.path AS TEXT) LIKE ? ESCAPE '\\'"] * len(cases)
     parts = tuple(f"%{_escaped(text)}%" for text in cases)
     return _Clause("(" + " OR ".join(likes) + ")", parts, of_location=True)
+
+
+def _bytes_in_path(text: str, where: str) -> _Clause:
+    """Where the path has these very bytes: the index of text takes all that are no UTF-8 for one
+    and the same sign. In any case of ASCII, as in bytes there is no other."""
+    path = "CAST(lower('/' || CAST(l.path AS TEXT)) AS BLOB)"
+    return _Clause(f"instr({path}, ?) {where}", (os.fsencode(text).lower(),), of_location=True)
 
 
 def _any(clauses: Sequence[_Clause]) -> _Clause:

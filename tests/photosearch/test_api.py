@@ -250,8 +250,19 @@ def test_filters_and_examples_work_by_http(desk: Desk) -> None:
     assert len(desk.get("/search?q=sort:date").json()["hits"]) == 6
 
 
+def test_a_query_of_any_length_is_read_as_far_as_it_may_be(desk: Desk) -> None:
+    answer = desk.get("/search?q=" + "x" * 20_000)
+    assert answer.status_code == 200
+    assert answer.json()["notes"] == ["only the first 1000 characters were read"]
+    assert desk.get("/suggestions?q=" + "x" * 20_000).json() == []
+    assert desk.client.post(f"{API}/history?q=" + "x" * 20_000, headers=desk.bearer).json() == {
+        "ok": True
+    }
+    assert desk.get("/history").json() == ["x" * 1000]
+
+
 @pytest.mark.parametrize(
-    "query", ["k=0", "k=1001", "k=x", "offset=-1", "q=" + "x" * 1001, "all=maybe", "like=0",
+    "query", ["k=0", "k=1001", "k=x", "offset=-1", "all=maybe", "like=0",
               "unknown=1", "q=a&q=b"]
 )  # fmt: skip
 def test_what_the_schema_forbids_is_refused(desk: Desk, query: str) -> None:
