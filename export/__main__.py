@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from photosearch.errors import PhotosearchError, UsageError
+from photosearch.extras import require_packages
 
 if TYPE_CHECKING:
     from export.bundle import Progress
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         targets = check_targets(args.targets, args.precision)
+        require_packages("export", "export", "torch", "onnx")
         from export.bundle import Progress, Wanted, export_bundle  # torch: 2 s, not to refuse
 
         progress = Progress()

@@ -22,6 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from photosearch.extras import stop_without
+
+if __name__ == "__main__":  # before torch is imported: who has not installed it is told so
+    stop_without("open_clip:", "openclip", "torch", "onnx")
+
 import torch
 from torch import Tensor, nn
 

@@ -24,6 +24,7 @@ from models.data import DataError, PhotoSet, read_captions, read_photos
 from photosearch.bundle import open_bundle
 from photosearch.encoder import open_encoder
 from photosearch.errors import PhotosearchError, UsageError
+from photosearch.extras import require_packages
 from photosearch.preprocess import normalise
 from photosearch.types import Matrix, Preprocess
 
@@ -187,6 +188,7 @@ def open_model(bundle: Path | None, checkpoint: Path | None) -> Model:
     if bundle is not None:
         return open_encoder(open_bundle(bundle))
     assert checkpoint is not None
+    require_packages("a checkpoint", "train", "torch")
     from models.checkpoint import EagerEncoder, load_checkpoint  # torch: not needed for a bundle
 
     return EagerEncoder(load_checkpoint(checkpoint))

@@ -19,6 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from photosearch.extras import stop_without
+
+if __name__ == "__main__":  # before torch is imported: who has not installed it is told so
+    stop_without("restore", "train", "torch", "onnx")
+
 import numpy as np
 import onnx
 import torch

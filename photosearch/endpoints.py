@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_plain_validator_function
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -44,25 +46,34 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _text(least: int = 0, most: int | None = None) -> Any:
-    """A text of so many characters. Pydantic's own takes no surrogates, which here stand for
-    bytes that are no UTF-8, as names have them."""
+@dataclass(frozen=True)
+class Length:
+    """Of a text, in characters. Pydantic's own texts have no surrogates, which here stand for
+    bytes that are no UTF-8, as names hold them."""
 
-    def check(value: object) -> str:
+    least: int = 0
+    most: int | None = None
+
+    def check(self, value: object) -> str:
         if not isinstance(value, str):
             raise ValueError("must be a text")
-        if len(value) < least or (most is not None and len(value) > most):
-            raise ValueError(f"must have {least} to {most} characters")
+        if len(value) < self.least or (self.most is not None and len(value) > self.most):
+            most = "any number of" if self.most is None else self.most
+            raise ValueError(f"must have {self.least} to {most} characters")
         return value
 
-    told = {"type": "string", "minLength": least} | ({} if most is None else {"maxLength": most})
-    return Annotated[str, PlainValidator(check), WithJsonSchema(told)]
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        told = {"type": "string", "minLength": self.least}
+        return told if self.most is None else told | {"maxLength": self.most}
 
 
-Typed = _text()  # into a search box: what is too long is cut, and that is said
-Searched = _text(1)
-NamedPath = _text(1, 4096)
-AnyPath = _text(0, 4096)
+Typed = Annotated[str, Length()]  # into a search box: what is too long is cut, and that is said
+Searched = Annotated[str, Length(1)]
+AnyPath = Annotated[str, Length(0, 4096)]
+NamedPath = Annotated[str, Length(1, 4096)]
 
 
 class SearchParams(Params):

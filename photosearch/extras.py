@@ -12,13 +12,14 @@ import functools
 import importlib.util
 import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from PIL import Image
 
-from photosearch.errors import PhotoRejected
+from photosearch.errors import PhotoRejected, PhotosearchError
 from photosearch.types import Facts
 
 RAW_SUFFIXES: Final = frozenset(
@@ -51,6 +52,24 @@ class Preview:
 def has(package: str) -> bool:
     """Whether an extra's package is installed."""
     return importlib.util.find_spec(package) is not None
+
+
+def require_packages(what: str, extra: str, *packages: str) -> None:
+    """Raise PhotosearchError, naming the extra, where one of its packages is not installed."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PhotosearchError(
+            f"{what} needs {' and '.join(missing)}: in the checkout, `pip install -e '.[{extra}]'`."
+        )
+
+
+def stop_without(what: str, extra: str, *packages: str) -> None:
+    """The same for a program of the workbench that is about to import them: say it and exit 3."""
+    try:
+        require_packages(what, extra, *packages)
+    except PhotosearchError as error:
+        print(f"{what}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def suffixes() -> frozenset[bytes]:

@@ -7,12 +7,12 @@ import shlex
 import subprocess
 import sys
 from argparse import Namespace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from photosearch.commands.common import Commands, require_bundle
 from photosearch.errors import PhotosearchError
+from photosearch.extras import require_packages
 from photosearch.home import open_home
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -36,11 +36,7 @@ def run_adapt(args: Namespace) -> int:
             "adapt trains, and the tools for it are not in the installed program: run it from a "
             "checkout, `python3 app.py adapt`."
         )
-    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
-    if missing:
-        raise PhotosearchError(
-            f"adapt needs {' and '.join(missing)}: in the checkout, `pip install -e '.[train]'`."
-        )
+    require_packages("adapt", "train", "torch", "onnx")
     place = open_home(args.home)
     bundle = require_bundle(args, place)
     out = Path(args.out) if args.out else place.bundles / f"{bundle.name}-adapted"

@@ -239,13 +239,15 @@ def _import_open_clip(args: Namespace, place: Home) -> int:
     import subprocess
 
     import photosearch
+    from photosearch import extras
 
     checkout = Path(photosearch.__file__).parent.parent
     if not (checkout / "export" / "openclip.py").is_file():
         raise PhotosearchError(
-            "OpenCLIP models are converted in a checkout of photosearch, with the [export] extra; "
-            "this is an installed copy. Take the bundle in here afterwards, by its folder."
+            "OpenCLIP models are converted in a checkout of photosearch, with the [openclip] "
+            "extra; this is an installed copy. Take the bundle in here afterwards, by its folder."
         )
+    extras.require_packages("open_clip:", "openclip", "torch", "onnx")
     command = [sys.executable, "-m", "export.openclip", args.spec, "--into", str(place.bundles)]
     for option in ("weights", "tokenizer"):
         if getattr(args, option):

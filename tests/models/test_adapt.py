@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import shutil
@@ -301,7 +302,7 @@ def test_the_command_starts_it_from_the_checkout(
     assert cli.main([*home, "adapt", "--photos", str(empty)]) == 3
     assert "run it from a checkout" in capsys.readouterr().err
     monkeypatch.undo()
-    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert cli.main([*home, "adapt", "--photos", str(empty)]) == 3
     assert "adapt needs torch and onnx" in capsys.readouterr().err
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from test_program import APP, Program, painted_disk, posix, program, toy  # noqa: F401
+from test_program import APP, CHECKOUT, Program, painted_disk, posix, program, toy  # noqa: F401
 from toy import painted
 
 CAFE = os.fsdecode(b"caf\xe9.jpg")
@@ -86,3 +88,37 @@ def test_a_long_query_is_cut_and_that_is_said_with_a_daemon_and_without(
             done = ask(painted_disk, "search", letters, "--all")
             assert done.returncode == 0, done.stderr
             assert "only the first 1000 characters were read" in done.stderr
+
+
+# --- what is not installed --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "extra"),
+    [
+        ("photosearch", ["bundle", "import", "open_clip:ViT-B-32"], "openclip"),
+        ("export.openclip", ["open_clip:ViT-B-32", "--into", "nowhere"], "openclip"),
+        ("export", ["--checkpoint", "nowhere.pt", "--out", "nowhere"], "export"),
+        ("models.train", ["models/recipes/lantern.py"], "train"),
+        ("models.evaluate", ["--checkpoint", "nowhere.pt", "--data", "nowhere.tar"], "train"),
+        ("models.restore", ["--bundle", "nowhere", "--out", "nowhere.pt"], "train"),
+    ],
+)
+def test_without_torch_the_extra_is_named(
+    module: str, args: list[str], extra: str, tmp_path: Path
+) -> None:
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None;"
+        f"sys.argv = [{module!r}, *{args!r}]; runpy.run_module({module!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=CHECKOUT,
+        env={**os.environ, "PHOTOSEARCH_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 3, done.stderr
+    assert f"[{extra}]" in done.stderr and "torch" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
