@@ -71,6 +71,7 @@ def _files(place: Home) -> list[Path]:
         *parts,
         place.settings,
         place.chosen_bundle,
+        place.sound_bundles,
         place.history,
         place.token,
         place.bar,

@@ -46,6 +46,11 @@ class Home:
         return self.directory / "chosen-bundle"
 
     @property
+    def sound_bundles(self) -> Path:
+        """What bundles looked like whose files were hashed and found sound (bundles.py)."""
+        return self.directory / "sound-bundles.json"
+
+    @property
     def settings(self) -> Path:
         return self.directory / "config.toml"
 

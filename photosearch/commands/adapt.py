@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Final
 
-from photosearch.commands.common import Commands, require_bundle
+from photosearch.commands.common import Commands, sound_bundle
 from photosearch.errors import PhotosearchError
 from photosearch.extras import require_packages
 from photosearch.home import open_home
@@ -38,7 +38,7 @@ def run_adapt(args: Namespace) -> int:
         )
     require_packages("adapt", "train", "torch", "onnx")
     place = open_home(args.home)
-    bundle = require_bundle(args, place)
+    bundle = sound_bundle(args, place)
     out = Path(args.out) if args.out else place.bundles / f"{bundle.name}-adapted"
     # Started where the user is, because a teacher's SPEC may name files, too; -P keeps modules
     # from being looked for there.

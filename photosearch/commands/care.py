@@ -22,6 +22,7 @@ from photosearch.commands.common import (
     require_reader,
     require_root,
     settings_of,
+    sound_bundle,
 )
 from photosearch.commands.index import indexing, print_totals
 from photosearch.errors import LibraryDamaged, PhotosearchError
@@ -120,7 +121,7 @@ def _doctor_here(args: Namespace, place: Home) -> protocol.DoctorReply:
     from photosearch.doctor import TEXTS, Subject, examine
     from photosearch.encoder import open_encoder
 
-    bundle = require_bundle(args, place)
+    bundle = sound_bundle(args, place)
     settings = settings_of(args, place)
     reader = require_reader(place)
     try:

@@ -109,6 +109,26 @@ def require_bundle(args: Namespace, place: Home) -> Bundle:
     return wanted_bundle(args, place) if args.bundle else planned(args, place).now
 
 
+def sound_plan(args: Namespace, place: Home) -> Plan:
+    """`planned`, for who is about to write vectors or to answer: damaged bundles are refused."""
+    from photosearch.bundles import require_sound_once
+
+    plan = planned(args, place)
+    for each in (plan.now, plan.next):
+        if each is not None:
+            require_sound_once(each, place.sound_bundles)
+    return plan
+
+
+def sound_bundle(args: Namespace, place: Home) -> Bundle:
+    """`require_bundle`, for who is about to ask with it: a damaged one is refused."""
+    from photosearch.bundles import require_sound_once
+
+    found = require_bundle(args, place)
+    require_sound_once(found, place.sound_bundles)
+    return found
+
+
 def require_reader(place: Home) -> LibraryReader:
     from photosearch.library import open_library_reader
 

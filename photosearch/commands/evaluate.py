@@ -13,9 +13,9 @@ from photosearch.commands.common import (
     Commands,
     between,
     bundle_folders,
-    require_bundle,
     require_reader,
     settings_of,
+    sound_bundle,
 )
 from photosearch.commands.index import duration
 from photosearch.errors import PhotosearchError
@@ -59,11 +59,14 @@ def photos(text: str) -> int:
 
 def run_evaluate(args: Namespace) -> int:
     from photosearch.bundle import require_bundle as bundle_named
+    from photosearch.bundles import require_sound_once
     from photosearch.encoder import open_encoder
 
     place = open_home(args.home)
-    bundle = require_bundle(args, place)
+    bundle = sound_bundle(args, place)
     others = [bundle_named(name, bundle_folders(place)) for name in args.others]
+    for other in others:
+        require_sound_once(other, place.sound_bundles)
     reader = require_reader(place)
     settings = settings_of(args, place)
     threads = settings.threads

@@ -16,10 +16,10 @@ from photosearch.commands.common import (
     MAX_CPU,
     Commands,
     percent,
-    planned,
     printable,
     require_unused,
     settings_of,
+    sound_plan,
 )
 from photosearch.errors import RootMissing, UsageError
 from photosearch.home import Home, open_home
@@ -70,7 +70,7 @@ def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library, Sw
 
     settings = settings_of(args, place)
     threads, runtime = settings.threads, settings.runtime
-    plan = planned(args, place)
+    plan = sound_plan(args, place)
     bundle = plan.now
     with home.owned(place):
         library = Library(

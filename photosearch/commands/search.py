@@ -16,9 +16,9 @@ from photosearch.commands.common import (
     Commands,
     count,
     printable,
-    require_bundle,
     require_reader,
     settings_of,
+    sound_bundle,
 )
 from photosearch.errors import PhotosearchError, UsageError
 from photosearch.home import Home, open_home
@@ -84,7 +84,7 @@ def _search_here(args: Namespace, place: Home, query: Query) -> Results:
     from photosearch.errors import SpaceMismatch
     from photosearch.search import Search
 
-    bundle = require_bundle(args, place)
+    bundle = sound_bundle(args, place)
     reader = require_reader(place)
     try:
         encoder = open_encoder(bundle, runtime=settings_of(args, place).runtime)

@@ -12,11 +12,11 @@ from photosearch.commands.common import (
     Commands,
     bundle_folders,
     percent,
-    planned,
     port,
     require_daemon,
     require_unused,
     settings_of,
+    sound_plan,
 )
 from photosearch.commands.life import erase_and_tell
 from photosearch.home import Home, open_home
@@ -53,7 +53,7 @@ def run_serve(args: Namespace) -> int:
         place,
         libraries=folders,
         settings=settings_of(args, place),
-        plan=planned(args, place),
+        plan=sound_plan(args, place),
         bundle_folders=bundle_folders(place),
         port=args.port,
         on_ready=on_ready,
