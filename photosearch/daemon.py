@@ -249,13 +249,18 @@ class Daemon:
         # What a search answers from now; the index follows a commit a moment later.
         searchable = len(self.library.index)
         return replace(
-            library_status(self.library.reader, self.home, self.bundle, searchable=searchable),
+            library_status(
+                self.library.reader,
+                self.home,
+                self.bundle,
+                searchable=searchable,
+                thumbnail_bytes=self._measured_thumbnails(),
+            ),
             running=True,
             pid=os.getpid(),
             queue=len(self.indexer.hints),
             indexing=self.indexer.indexing(),
             index=self.library.index.kind,
-            thumbnail_bytes=self._measured_thumbnails(),
             moving=self.bundles.moving(),
         )
 

@@ -168,6 +168,21 @@ def owner_pid(home: Home) -> int | None:
     return pid if isinstance(pid, int) else None
 
 
+def find_owner(home: Home) -> int | None:
+    """Process id of who writes here now, a daemon or `index`; None where nobody does. Asked
+    without the lock, which a look at it could keep from who is just taking it."""
+    pid = owner_pid(home)
+    if pid is None or os.name == "nt":  # there kill() would end it; who is killed leaves a trace
+        return pid
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None  # it was killed, and could not take its file away
+    except (PermissionError, OverflowError):
+        pass
+    return pid
+
+
 def announce(home: Home, running: Running) -> None:
     write_private(home.run, json.dumps(asdict(running)))
 

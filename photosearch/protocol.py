@@ -86,7 +86,9 @@ class IndexingMessage:
     to_do: int  # of the current run, done ones included; 0 while the disk is still being listed
     photos_per_second: float
     eta_seconds: float | None
-    reason: str = ""  # why it is paused, where the user did not ask for it: "on battery"
+    # Why it is paused, where the user did not ask for it: "on battery". Without a daemon, who is
+    # at work: "process 4711".
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from photosearch import __version__, protocol
 from photosearch.bundle import Bundle
-from photosearch.home import Home
+from photosearch.home import Home, find_owner
 from photosearch.library import LibraryReader, size_bytes
+from photosearch.thumbnails import Thumbnails
 
 IDLE = protocol.IndexingMessage("idle", 0, 0, 0.0, None)
 
 
 def library_status(
-    reader: LibraryReader | None, place: Home, bundle: Bundle, *, searchable: int | None = None
+    reader: LibraryReader | None,
+    place: Home,
+    bundle: Bundle,
+    *,
+    searchable: int | None = None,
+    thumbnail_bytes: int | None = None,
 ) -> protocol.StatusReply:
-    """The status of a home nobody serves; a daemon knows how many photos its index holds, and
-    replaces what it knows better."""
+    """The status of a home nobody serves; a daemon knows how many photos its index holds and
+    how large the thumbnails were a while ago, and replaces what it knows better."""
     space = bundle.space if searchable is None else None
     counts = reader.counts(space) if reader else None
     roots = reader.roots() if reader else []
@@ -30,10 +38,20 @@ def library_status(
         locations=counts.locations if counts else 0,
         failed=counts.rejected if counts else 0,
         queue=0,
-        indexing=IDLE,
+        indexing=_indexing(place),
         bundle=bundle.name,
         space=bundle.space,
         index="none",
         library_bytes=size_bytes(place.library),
-        thumbnail_bytes=0,
+        thumbnail_bytes=(
+            Thumbnails(place.thumbnails).size_bytes()
+            if thumbnail_bytes is None
+            else thumbnail_bytes
+        ),
     )
+
+
+def _indexing(place: Home) -> protocol.IndexingMessage:
+    """Whether some process, such as `index`, is at work here; how far it is it keeps to itself."""
+    owner = find_owner(place)
+    return IDLE if owner is None else replace(IDLE, state="working", reason=f"process {owner}")

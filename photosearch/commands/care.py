@@ -24,7 +24,7 @@ from photosearch.commands.common import (
     settings_of,
     sound_bundle,
 )
-from photosearch.commands.index import indexing, print_totals
+from photosearch.commands.index import duration, indexing, print_totals
 from photosearch.errors import LibraryDamaged, PhotosearchError
 from photosearch.home import Home, open_home
 from photosearch.types import Root
@@ -84,8 +84,8 @@ def run_status(args: Namespace) -> int:
     print(f"photos\t{status.photos:,} ({status.searchable:,} searchable)")
     print(f"files\t{status.locations:,} photos, {status.failed:,} could not be read")
     print(f"daemon\t{f'process {status.pid}' if status.running else 'not running'}")
-    indexing = status.indexing
-    print(f"indexing\t{indexing.state}, {indexing.done:,} of {indexing.to_do:,}")
+    print(f"indexing\t{_progress(status.indexing)}")
+    print(f"queue\t{status.queue:,} {'path' if status.queue == 1 else 'paths'} to look at")
     print(f"bundle\t{status.bundle} ({status.space}), index {status.index}")
     if status.moving is not None:
         moving = status.moving
@@ -96,6 +96,15 @@ def run_status(args: Namespace) -> int:
         )
     print(f"on disk\t{status.library_bytes + status.thumbnail_bytes:,} bytes")
     return 0
+
+
+def _progress(indexing: protocol.IndexingMessage) -> str:
+    """How far and how fast, as far as whoever is at work tells."""
+    said = f"{indexing.state} ({indexing.reason})" if indexing.reason else indexing.state
+    if indexing.to_do or not indexing.reason:
+        said += f", {indexing.done:,} of {indexing.to_do:,}"
+    said += f", {indexing.photos_per_second:.1f} photos/s" if indexing.photos_per_second else ""
+    return said + (f", {duration(indexing.eta_seconds)} left" if indexing.eta_seconds else "")
 
 
 def run_doctor(args: Namespace) -> int:

@@ -23,6 +23,10 @@ from typing import Any
 import pytest
 from toy import make_toy_bundle, painted
 
+from photosearch.commands.care import _progress
+from photosearch.home import Home, owned
+from photosearch.protocol import IndexingMessage
+
 CHECKOUT = Path(__file__).parent.parent.parent
 APP = [sys.executable, str(CHECKOUT / "app.py")]
 FOLLOW_SECONDS = 5.0  # the promise: a change on disk is answered within this
@@ -258,7 +262,31 @@ def test_status_without_a_daemon(painted_disk: Program) -> None:
     painted_disk.index()
     status = json.loads(painted_disk.run("status", "--json").stdout)
     assert (status["running"], status["photos"], status["searchable"]) == (False, 3, 3)
-    assert "not running" in painted_disk.run("status").stdout
+    files = [file for file in (painted_disk.home / "thumbnails").rglob("*") if file.is_file()]
+    assert len(files) == 3
+    assert status["thumbnail_bytes"] == sum(file.stat().st_size for file in files)
+    said = painted_disk.run("status").stdout
+    assert "not running" in said
+    assert "indexing\tidle, 0 of 0\nqueue\t0 paths to look at\n" in said
+
+
+@posix
+def test_status_says_that_another_process_is_at_work(painted_disk: Program) -> None:
+    painted_disk.index()
+    with owned(Home(painted_disk.home)):  # as `index` does
+        said = painted_disk.run("status").stdout
+        assert f"indexing\tworking (process {os.getpid()})\n" in said
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (painted_disk.home / "owner.json").write_text(json.dumps({"pid": ended.pid}))  # kill -9
+    assert "indexing\tidle" in painted_disk.run("status").stdout
+
+
+def test_status_tells_rate_and_time_left() -> None:
+    now = IndexingMessage("working", 12, 340, 8.25, 40.0)
+    assert _progress(now) == "working, 12 of 340, 8.2 photos/s, 40 s left"
+    paused = IndexingMessage("paused", 0, 0, 0.0, None, "on battery")
+    assert _progress(paused) == "paused (on battery)"
 
 
 def test_bundles_are_listed_and_verified(program: Program, tmp_path: Path) -> None:
