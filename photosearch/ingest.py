@@ -195,9 +195,13 @@ class Ingest:
         known: dict[bytes, Location] = {}
         on_disk: dict[bytes, Stamp] = {}
         sidecars: dict[bytes, Stamp | None] = {}
-        pending = dict.fromkeys(path for path in paths if scan.is_watched_path(path))
+        pending, looked = set(paths), set[bytes]()
         while pending:
-            path, _ = pending.popitem()
+            path = pending.pop()
+            looked.add(path)
+            if not scan.is_watched_path(path):
+                pending |= self._other_names(root, path) - looked
+                continue
             try:
                 stamp = scan.look(root.path, path)
             except OSError as error:
@@ -211,8 +215,9 @@ class Ingest:
             if stamp is not None:
                 on_disk[path] = stamp
                 # A file that is written to by one of its names is told by that name alone.
-                names = self._library.other_names(root.root_id, stamp)
-                pending.update((name, None) for name in names if name not in on_disk)
+                pending |= set(self._library.other_names(root.root_id, stamp)) - looked
+            else:
+                pending |= self._other_names(root, path) - looked
         todo = plan(known, on_disk, self._clock_ns(), settle_ns=self._settle_ns)
         if todo.forget and self._is_bare(root):  # the last events of a drive that goes
             self._set_offline(root, True)
@@ -223,6 +228,11 @@ class Ingest:
         places = [*known.values(), *(place for place in now if place is not None)]
         touched = {place.photo_id for place in places if place.photo_id is not None}
         return waiting + self._follow_sidecars(root, sidecars, touched, totals)
+
+    def _other_names(self, root: Root, path: bytes) -> set[bytes]:
+        """Known paths of a file whose name here is no photo's, or in a folder left alone."""
+        stamp = scan.linked(self._absolute(root, path))
+        return set() if stamp is None else set(self._library.other_names(root.root_id, stamp))
 
     def _follow_sidecars(
         self,

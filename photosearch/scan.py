@@ -282,6 +282,15 @@ def look(root: str, path: bytes) -> Stamp | None:
     return None if marked or is_left_alone(root, folder) else stamp_of(found)
 
 
+def linked(file: str | bytes) -> Stamp | None:
+    """Stamp a file that has more than one name (hard links), whatever this one is."""
+    try:
+        found = os.lstat(file)
+    except (OSError, ValueError):
+        return None
+    return stamp_of(found) if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 else None
+
+
 def is_left_alone(root: str, folder: bytes) -> bool:
     """Whether a walk from the root would never come to this folder: behind a symbolic link, or
     in a folder that holds the mark."""

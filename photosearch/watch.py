@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from photosearch.scan import IGNORE_MARK, is_skipped_folder, is_watched_path
+from photosearch.scan import IGNORE_MARK, is_skipped_folder, is_watched_path, linked
 from photosearch.types import Root
 
 log = logging.getLogger(__name__)
@@ -380,6 +380,8 @@ def hint(root: Root, hints: Hints, absolute: bytes, *, is_folder: bool) -> None:
         hints.sweep(root.root_id, delay=QUIET_SECONDS)
     elif path.endswith(b"/" + IGNORE_MARK):  # all in its folder comes or goes with it
         hints.folder(root.root_id, path[: -len(IGNORE_MARK) - 1])
+    elif linked(absolute) is not None:  # no photo's name, but another of its names may be
+        hints.path(root.root_id, path)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

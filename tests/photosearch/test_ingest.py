@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from photosearch.ingest import BATCH, Ingest, Totals
 from photosearch.library import ORPHAN_GRACE_NS, Library
 from photosearch.runtimes.fake import FakeEncoder
 from photosearch.thumbnails import Thumbnails
+from photosearch.watch import QUIET_SECONDS, Hints, hint
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX file names and permissions")
 
@@ -68,6 +70,36 @@ def test_known_bytes_cost_no_decode(bench: Bench, how: str) -> None:
         str(file.relative_to(bench.disk)) for file in ([old, new] if kept else [new])
     }
     assert len(bench.library.index) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX links")
+@pytest.mark.parametrize("other", ["notes.txt", ".hidden/a.jpg", "marked/a.jpg"])
+def test_a_photo_written_to_by_a_name_that_is_no_photos_is_read_again(
+    bench: Bench, other: str
+) -> None:
+    """The event names the name that was used, and that alone."""
+    photo = bench.write("a.jpg", jpeg(1))
+    bench.write("b.jpg", jpeg(2))
+    bench.sync()
+    link = bench.disk / other
+    link.parent.mkdir(exist_ok=True)
+    (link.parent / ".nomedia").touch() if other.startswith("marked") else None
+    os.link(photo, link)
+    link.write_bytes(jpeg(3))
+    hints = Hints()
+    hint(bench.root, hints, os.fsencode(link), is_folder=False)
+    hint(bench.root, hints, os.fsencode(bench.disk / "none.txt"), is_folder=False)
+    (bench.disk / "alone.txt").write_text("of no interest")
+    hint(bench.root, hints, os.fsencode(bench.disk / "alone.txt"), is_folder=False)
+    assert len(hints) == 1
+    time.sleep(QUIET_SECONDS)
+    (due,) = hints.take(timeout=1.0)
+    totals = Totals()
+    assert bench.ingest.look_at(bench.root, due.paths, totals) == []
+    assert (totals.updated, totals.decoded) == (1, 1)
+    assert bench.library.known(bench.root.root_id, os.fsencode(other)) is None
+    bench.ingest.look_at(bench.root, [b"a.jpg", os.fsencode(other)], totals)
+    assert totals.updated == 1
 
 
 @pytest.mark.parametrize("how", ["rename", "hard link"])
