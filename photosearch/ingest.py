@@ -18,14 +18,14 @@ import numpy as np
 
 from photosearch import scan
 from photosearch.asking import Asker
-from photosearch.decode import DecodePool, Picture, Rejected, Task, hash_file
+from photosearch.decode import NO_PERMISSION, DecodePool, Picture, Rejected, Task, hash_file
 from photosearch.encoder import Encoder
 from photosearch.library import ORPHAN_GRACE_NS, Changes, Embedded, Library
 from photosearch.pace import Throttle
 from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
 from photosearch.roots import is_bare
-from photosearch.store.photos import join
+from photosearch.store.photos import UNREAD, join
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Location, Preprocess, Root, Stamp
 
@@ -144,6 +144,8 @@ class Ingest:
         waiting = work.waiting + self._follow_sidecars(root, tree.sidecars, suspects, totals)
         if not self._should_stop():
             self._remember(root, under, tree, waiting, remembered)
+        if not under and not self._should_stop():
+            waiting += self._try_refused(root, totals)
         if not under:
             self._catch_up(root, totals)
         return waiting
@@ -187,6 +189,19 @@ class Ingest:
         if not self._should_stop():
             self._complete.add(root.root_id)
 
+    def _try_refused(self, root: Root, totals: Totals) -> list[bytes]:
+        """Read what could not be for want of permission, where there is one now: giving it
+        changes neither size nor time, and no folder's listing."""
+        refused = self._library.rejected_for(root.root_id, NO_PERMISSION)
+        allowed = [path for path in refused if _may_read(self._absolute(root, path))]
+        if not allowed:
+            return []
+        seen = totals.seen
+        waiting = self.look_at(root, allowed, totals)
+        totals.seen = seen  # the sweep has met them
+        totals.unchanged -= len(allowed)
+        return waiting
+
     def look_at(self, root: Root, paths: Iterable[bytes], totals: Totals) -> list[bytes]:
         """The same for a handful of paths that events named."""
         if not os.path.isdir(root.path):
@@ -211,6 +226,8 @@ class Ingest:
                 sidecars[path] = stamp
                 continue
             if (place := self._library.known(root.root_id, path)) is not None:
+                if place.rejected == NO_PERMISSION and _may_read(self._absolute(root, path)):
+                    place = replace(place, stamp=replace(place.stamp, size_bytes=UNREAD))
                 known[path] = place
             if stamp is not None:
                 on_disk[path] = stamp
@@ -435,6 +452,15 @@ class Ingest:
 
     def _absolute(self, root: Root, path: bytes) -> str:
         return join(os.fsencode(root.path), path)
+
+
+def _may_read(path: str) -> bool:
+    """Whether a file can be opened; no list of permissions tells that of every system."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+    except OSError:
+        return False
+    return True
 
 
 def forget_library(library: Library, thumbnails: Thumbnails, root_id: int) -> int:

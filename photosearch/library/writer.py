@@ -153,6 +153,11 @@ class Library:
         with named_damage(self.file):
             return photos.location(self._db, root_id, path)
 
+    def rejected_for(self, root_id: int, reason: str) -> list[bytes]:
+        """Paths in a root that could not be used for this very reason."""
+        with named_damage(self.file):
+            return photos.paths_rejected_for(self._db, root_id, reason)
+
     def unembedded(self, root_id: int) -> list[tuple[bytes, Stamp]]:
         with named_damage(self.file):
             return embeddings.unembedded(self._db, root_id, self._space_id)

@@ -192,6 +192,15 @@ def clear_rejected(db: Connection, root_id: int, under: bytes) -> list[bytes]:
     return sorted(row[0] for row in rows)
 
 
+def paths_rejected_for(db: Connection, root_id: int, reason: str) -> list[bytes]:
+    """Files of a root that could not be used for this very reason."""
+    rows = db.execute(
+        "SELECT path FROM locations WHERE photo_id IS NULL AND root_id = ? AND rejected = ?",
+        (root_id, reason),
+    )
+    return sorted(row[0] for row in rows)
+
+
 def delete_location(db: Connection, root_id: int, path: bytes) -> None:
     assert db.in_transaction
     db.execute("DELETE FROM locations WHERE root_id = ? AND path = ?", (root_id, path))
