@@ -99,7 +99,8 @@ def decode_file(task: Task) -> Outcome:
             if before.st_size == 0:
                 return Rejected("empty: 0 bytes")
             if before.st_size > MAX_FILE_BYTES:
-                return Rejected(f"too large: {before.st_size >> 20} MiB")
+                limit = f"more than {MAX_FILE_BYTES >> 20:,} MiB"
+                return Rejected(f"too large: {before.st_size >> 20:,} MiB, {limit}")
             digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).digest()
             stream.seek(0)
             result = _picture(stream, task, digest, scan.stamp_of(before))

@@ -121,7 +121,7 @@ def run_doctor(args: Namespace) -> int:
         if item.advice:
             print(f"\t\t{printable(item.advice)}")
     for bad in found.unsearchable:
-        print(f"not searchable\t{printable(bad.path)}\t{bad.reason}")
+        print(f"not searchable\t{printable(bad.path)}\t{bad.reason}\t{bad.advice}")
     return code
 
 
