@@ -171,7 +171,7 @@ def run_retry(args: Namespace) -> int:
         later = "; `photosearch doctor` tells how it went" if count else ""
         print(f"photosearch: {count:,} files are read again{later}", file=sys.stderr)
         return 0
-    with indexing(args, place) as (ingest, library, _):
+    with indexing(args, place, command="retry") as (ingest, library, _):
         from photosearch.ingest import Totals
 
         totals, started, count = Totals(), time.monotonic(), 0
@@ -215,7 +215,7 @@ def run_forget(args: Namespace) -> int:
         from photosearch.thumbnails import Thumbnails
 
         bundle = require_bundle(args, place)
-        with home.owned(place):
+        with home.owned(place, command="forget"):
             library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
             try:
                 count = forget_library(library, Thumbnails(place.thumbnails), root.root_id)
@@ -246,7 +246,7 @@ def run_relocate(args: Namespace) -> int:
         from photosearch.library import Library
 
         bundle = require_bundle(args, place)
-        with home.owned(place):
+        with home.owned(place, command="relocate"):
             library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
             try:
                 library.move_root(root.root_id, folder)

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from photosearch import browser, presence
 from photosearch.client import find_daemon
+from photosearch.commands import output
 from photosearch.commands.common import (
     LIBRARY,
     MAX_CPU,
@@ -45,7 +46,10 @@ def run_serve(args: Namespace) -> int:
     folders = require_unused(require_folders(args.library), place)
 
     def on_ready(url: str, code: str) -> None:
-        print(f"photosearch: {url}", flush=True)
+        try:
+            print(f"photosearch: {url}", flush=True)
+        except OSError:  # the output is closed or full; that ends no daemon
+            output.give_up()
         if not args.no_open:
             browser.show(f"{url}#code={code}", window=args.window)
 
