@@ -161,6 +161,21 @@ def make_home(home: Home) -> None:
         ) from error
 
 
+def keep_private(home: Home) -> None:
+    """Take from other users what earlier versions let them read in a home that they may enter:
+    library, thumbnails and logs. The home itself is left as its owner made it."""
+    if os.name == "nt":
+        return
+    files = [home.thumbnails, *home.directory.glob("library.db*")]
+    for log in (home.log, home.bar_log, home.start_log, home.service_log):
+        files += home.directory.glob(f"{log.name}*")
+    for file in files:
+        with contextlib.suppress(OSError):
+            found = file.lstat()
+            if found.st_mode & 0o077 and found.st_uid == os.getuid() and not file.is_symlink():
+                file.chmod(found.st_mode & 0o700)
+
+
 @contextlib.contextmanager
 def owned(home: Home, *, command: str = "") -> Iterator[None]:
     """Be the one process that writes here. The lock dies with the process, however it ends.
@@ -178,6 +193,7 @@ def owned(home: Home, *, command: str = "") -> Iterator[None]:
             f"{home.directory}: cannot be written ({error.strerror}). Choose another --home."
         ) from error
     try:
+        keep_private(home)
         write_private(home.owner, json.dumps({"pid": os.getpid(), "command": command}))
         yield
     finally:

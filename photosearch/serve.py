@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -111,9 +112,22 @@ def listen(port: int | None) -> socket.socket:
     raise PhotosearchError(f"port {port} cannot be used ({reason}). Choose another --port.")
 
 
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    """File names are for its owner alone to read."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(
+            self.baseFilename,
+            self.mode,
+            encoding=self.encoding,
+            errors=self.errors,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
+
+
 def log_to_file(file: Path) -> logging.Handler:
     """One event a line. Query text and photo content are never logged."""
-    handler = logging.handlers.RotatingFileHandler(
+    handler = _PrivateLog(
         file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8", errors="backslashreplace"
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
