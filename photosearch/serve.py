@@ -116,13 +116,10 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
     """File names are for its owner alone to read."""
 
     def _open(self) -> TextIOWrapper:
-        return open(
-            self.baseFilename,
-            self.mode,
-            encoding=self.encoding,
-            errors=self.errors,
-            opener=lambda path, flags: os.open(path, flags, 0o600),
+        file = open(  # noqa: SIM115
+            self.baseFilename, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)
         )
+        return TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
 
 
 def log_to_file(file: Path) -> logging.Handler:

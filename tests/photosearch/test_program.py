@@ -273,9 +273,9 @@ def test_status_without_a_daemon(painted_disk: Program) -> None:
 @posix
 def test_status_says_that_another_process_is_at_work(painted_disk: Program) -> None:
     painted_disk.index()
-    with owned(Home(painted_disk.home)):  # as `index` does
+    with owned(Home(painted_disk.home), command="index"):
         said = painted_disk.run("status").stdout
-        assert f"indexing\tworking (process {os.getpid()})\n" in said
+        assert f"indexing\tworking (index, process {os.getpid()})\n" in said
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (painted_disk.home / "owner.json").write_text(json.dumps({"pid": ended.pid}))  # kill -9
