@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from test_doctor import BOTH, diagnosis, failing, maybe_served
-from test_program import Program, program, toy, within
+from test_program import Program, painted_disk, program, toy, within
 from toy import painted
 from workbench import Bench, jpeg
 
 from photosearch.ingest import Totals
 from photosearch.roots import is_at_hand
 
-__all__ = ["program", "toy"]
+__all__ = ["painted_disk", "program", "toy"]
 
 
 @pytest.fixture
@@ -109,3 +109,22 @@ def test_a_photo_in_a_folder_below_says_that_the_drive_is_there(bench: Bench) ->
     (bench.disk / "deep" / ".nomedia").touch()  # left alone, so nothing that tells
     assert not is_at_hand(bench.root, lambda root_id: {-1})
     assert is_at_hand(bench.root, lambda root_id: set())  # nothing was ever known
+
+
+def test_a_known_library_that_is_away_is_served_offline_and_an_unknown_one_is_not(
+    painted_disk: Program,
+) -> None:
+    painted_disk.index()
+    away = painted_disk.disk.with_name("away")
+    painted_disk.disk.rename(away)
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    within(20.0, lambda: served.status()["libraries"][0]["offline"])
+    assert served.find("red")[0] == "red.jpg"
+    away.rename(painted_disk.disk)
+    within(20.0, lambda: not served.status()["libraries"][0]["offline"])
+    painted_disk.run("stop")
+    _, said = served.process.communicate(timeout=30)
+    assert f"{painted_disk.disk}: does not exist" in said
+    assert "marked offline, until it is back" in said
+    done = painted_disk.run("--no-open", "--library", str(away), check=5)
+    assert "does not exist" in done.stderr
