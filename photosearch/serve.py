@@ -148,6 +148,7 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
         lifespan="off",
         access_log=False,  # the query is in the address, and queries are not logged
         log_config=None,
+        log_level="error",  # its warnings, of others' odd requests, would stand on our stderr
         server_header=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,

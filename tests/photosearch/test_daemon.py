@@ -118,6 +118,18 @@ def test_files_the_program_keeps_are_its_owners_alone(painted_disk: Program) -> 
     assert len((home / "token").read_text()) == 64
 
 
+def test_odd_requests_leave_nothing_on_the_daemons_stderr(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    port = int(served.url.rstrip("/").rpartition(":")[2])
+    upgrade = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
+    for request in ("hello", f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{upgrade}"):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(f"{request}\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 ")
+    painted_disk.run("stop")
+    assert served.process.communicate(timeout=30)[1] == ""
+
+
 @posix
 def test_a_home_that_others_may_enter_holds_nothing_they_may_read(painted_disk: Program) -> None:
     """It was there before us, so its own mode stays; all that tells of photos is private."""
