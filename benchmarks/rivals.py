@@ -82,7 +82,7 @@ def faiss_hnsw(rows: Matrix) -> Iterator[tuple[str, Search]]:
 def usearch_hnsw(rows: Matrix) -> Iterator[tuple[str, Search]]:
     from usearch.index import Index
 
-    graph = Index(
+    graph: Any = Index(  # where its types are there, they call what is set below read-only
         ndim=rows.shape[1], metric="ip", connectivity=M, expansion_add=EF_CONSTRUCTION, dtype="f32"
     )
     graph.add(np.arange(len(rows)), rows, threads=1)
