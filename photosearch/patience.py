@@ -54,7 +54,7 @@ class PatientProtocol(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # the answer has begun
             self.transport.close()
             return
-        body = refusal.response().body
+        body = bytes(refusal.response().body)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(body)),
