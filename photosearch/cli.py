@@ -112,6 +112,8 @@ def with_default(argv: list[str], names: Sequence[str]) -> list[str]:
     position = 0
     while position < len(argv):
         word = argv[position]
+        if word == "search":
+            return [*argv[: position + 1], *search.in_order(argv[position + 1 :])]
         if word in ("-h", "--help", "--version") or word in names:
             return argv
         if word in takes_value:

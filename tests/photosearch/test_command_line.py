@@ -236,3 +236,63 @@ def test_a_home_that_an_index_run_owns_is_not_to_be_stopped(tmp_path: Path) -> N
             pass
     with owned(place), pytest.raises(HomeInUse, match="photosearch stop"), owned(place):
         pass
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def test_a_query_may_be_typed_word_by_word(painted_disk: Program) -> None:
+    painted_disk.index()
+    found = painted_disk.run("search", "in:photos", "red", "-n", "1", "--json", "-green")
+    assert found.stdout.count("red.jpg") == 1
+    assert "red.jpg" not in painted_disk.run("search", "-red").stdout
+    assert painted_disk.run("search", "-q", check=2).stdout == ""  # one letter is an option
+
+
+@pytest.mark.parametrize("typed", ['""', '"', "camera:", " "])
+def test_what_asks_for_nothing_finds_nothing(program: Program, typed: str) -> None:
+    done = program.run("search", typed, check=2)
+    assert "nothing to search for" in done.stderr and done.stdout == ""
+
+
+def test_a_key_without_a_value_is_left_out_and_that_is_said(painted_disk: Program) -> None:
+    painted_disk.index()
+    plain = painted_disk.run("search", "red")
+    for typed in ("camera: red", "red in:", 'red -lens:""'):
+        done = painted_disk.run("search", typed)
+        assert done.stdout == plain.stdout
+        assert "has no value and is left out" in done.stderr
+
+
+@posix
+def test_an_example_that_is_none_is_a_note_and_the_words_are_searched(
+    painted_disk: Program,
+) -> None:
+    pipe = painted_disk.disk.parent / "pipe"
+    os.mkfifo(pipe)
+    for served in (False, True):
+        if served:
+            painted_disk.serve("--library", str(painted_disk.disk)).settle(3)
+        else:
+            painted_disk.index()
+        for path, why in (("nope.jpg", "No such file"), (pipe, "no regular file")):
+            done = ask(painted_disk, "search", f"like:{path}", "red", "-n", "1")
+            assert done.returncode == 0 and "red.jpg" in done.stdout, done.stderr
+            assert why in done.stderr
+            done = ask(painted_disk, "search", "red", "--like", str(path))
+            assert (done.returncode, done.stdout) == (3, "")
+            assert why in done.stderr
+        like = painted_disk.find("like:./red.jpg", "--all")  # by its path in the library
+        assert len(like) == 2 and "red.jpg" not in like
+    assert ask(painted_disk, "search", "--like", "/dev/zero").returncode == 3
+    assert ask(painted_disk, "search", "--like", "").returncode == 2
+
+
+def test_all_is_offered_only_where_it_would_show_something(painted_disk: Program) -> None:
+    painted_disk.index()
+    done = painted_disk.run("search", "in:nowhere", "red", check=1)
+    assert "--all" not in done.stderr
+    for file in painted_disk.disk.iterdir():
+        file.unlink()
+    painted_disk.index()
+    assert "no photos yet" in painted_disk.run("search", "red", check=1).stderr
