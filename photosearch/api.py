@@ -164,7 +164,7 @@ async def page(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(schema())
+    return JSONResponse(schema(request.url.port))
 
 
 async def healthz(request: Request) -> Response:
