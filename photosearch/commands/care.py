@@ -169,7 +169,9 @@ def run_retry(args: Namespace) -> int:
     if daemon is not None:
         count = daemon.retry(only.root_id if only else 0, under)
         later = "; `photosearch doctor` tells how it went" if count else ""
-        print(f"photosearch: {count:,} files are read again{later}", file=sys.stderr)
+        _require_known(args.path, count)
+        files = "1 file is" if count == 1 else f"{count:,} files are"
+        print(f"photosearch: {files} read again{later}", file=sys.stderr)
         return 0
     with indexing(args, place, command="retry") as (ingest, library, _):
         from photosearch.ingest import Totals
@@ -180,9 +182,17 @@ def run_retry(args: Namespace) -> int:
             count += len(paths)
             ingest.look_at(root, paths, totals)
         totals.seconds = time.monotonic() - started
-    print(f"photosearch: {count:,} files were read again", file=sys.stderr)
+    _require_known(args.path, count)
+    files = "1 file was" if count == 1 else f"{count:,} files were"
+    print(f"photosearch: {files} read again", file=sys.stderr)
     print_totals(totals, as_json=False)
     return 0
+
+
+def _require_known(path: str | None, count: int) -> None:
+    """A path that is not there, and of which no failed file is known, was mistyped."""
+    if path is not None and not count and not os.path.lexists(os.path.expanduser(path)):
+        raise PhotosearchError(f"{path}: there is no such file or folder.")
 
 
 def _inside(path: str, roots: Sequence[Root]) -> tuple[Root, str]:

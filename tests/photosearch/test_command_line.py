@@ -296,3 +296,13 @@ def test_all_is_offered_only_where_it_would_show_something(painted_disk: Program
         file.unlink()
     painted_disk.index()
     assert "no photos yet" in painted_disk.run("search", "red", check=1).stderr
+
+
+def test_retry_of_what_is_not_there_is_an_error_and_one_file_is_no_files(
+    painted_disk: Program,
+) -> None:
+    painted_disk.write("bad.jpg", b"no photo")
+    painted_disk.index()
+    done = painted_disk.run("retry", str(painted_disk.disk / "nope"), check=3)
+    assert "there is no such file" in done.stderr
+    assert "1 file was read again" in painted_disk.run("retry").stderr
