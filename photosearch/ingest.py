@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 16  # photos embedded and committed together: what a kill loses at most
 MAX_BATCH_SECONDS: Final = 3.0  # slow decoding must not keep finished photos from being searched
 COMMIT_PATHS: Final = 2000  # paths in one transaction where nothing is decoded
+MANY: Final = 20  # photos in a root: where more than half of them go at once, it is told
 MAX_PROBLEMS: Final = 20  # named in full to whoever started the run
 
 
@@ -53,6 +54,7 @@ class Totals:
     to_read: int = 0  # planned; with the counts above it gives progress
     seconds: float = 0.0
     problems: list[tuple[str, str]] = field(default_factory=list)  # the first few: path, reason
+    vanished: dict[str, tuple[int, int]] = field(default_factory=dict)  # root: gone, of how many
     unreadable: dict[str, str] = field(default_factory=dict)  # folders, with the reason
 
     @property
@@ -138,7 +140,9 @@ class Ingest:
         )
         totals.seen += tree.seen
         totals.unchanged += tree.seen - len(tree.files)
+        removed = totals.removed
         work = self._carry_out(root, known, todo, totals)
+        self._tell_if_most_went(root, totals, totals.removed - removed)
         had = {place.photo_id for place in known.values() if place.photo_id is not None}
         suspects = self._library.told_beside(had | work.found)
         waiting = work.waiting + self._follow_sidecars(root, tree.sidecars, suspects, totals)
@@ -149,6 +153,15 @@ class Ingest:
         if not under:
             self._catch_up(root, totals)
         return waiting
+
+    def _tell_if_most_went(self, root: Root, totals: Totals, gone: int) -> None:
+        """Say aloud that a root lost most of its photos at once: someone may not have meant it."""
+        if gone * 2 < MANY:
+            return
+        had = self._library.count_in(root.root_id) + gone
+        if had >= MANY and gone * 2 > had:
+            log.warning("ingest.most_vanished path=%r gone=%d of=%d", root.path, gone, had)
+            totals.vanished[root.path] = (gone, had)
 
     def _known(self, root: Root, under: bytes, tree: scan.Tree) -> Mapping[bytes, Location]:
         """What is known of the folders that look different, and of those that are gone."""

@@ -204,6 +204,12 @@ def print_totals(totals: Totals, *, as_json: bool) -> None:
         print(f"photosearch: {printable(path)}: {reason}", file=sys.stderr)
     if totals.failed > len(totals.problems):
         print(f"photosearch: and {totals.failed - len(totals.problems):,} more", file=sys.stderr)
+    for path, (gone, had) in totals.vanished.items():
+        print(
+            f"photosearch: {printable(path)}: {gone:,} of {had:,} photos are not there any more. "
+            "If they come back within 24 hours, they are known again without being read.",
+            file=sys.stderr,
+        )
     for path, reason in list(totals.unreadable.items())[:MAX_UNREADABLE]:
         print(
             f"photosearch: {printable(path)}: cannot be looked into ({reason}); what is known in "

@@ -133,6 +133,11 @@ class Library:
         with named_damage(self.file):
             return photos.devices(self._db, root_id)
 
+    def count_in(self, root_id: int) -> int:
+        """Files known in a root."""
+        with named_damage(self.file):
+            return photos.count_in(self._db, root_id)
+
     def known_under(self, root_id: int, folder: bytes) -> dict[bytes, Location]:
         with named_damage(self.file):
             return photos.locations_under(self._db, root_id, folder)

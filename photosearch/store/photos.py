@@ -138,6 +138,12 @@ def online_places(db: Connection, photo_id: int) -> list[tuple[Root, bytes]]:
     return [(Root(root_id, os.fsdecode(root), False), path) for root_id, root, path in rows]
 
 
+def count_in(db: Connection, root_id: int) -> int:
+    """Files known in a root."""
+    row = db.execute("SELECT count(*) FROM locations WHERE root_id = ?", (root_id,)).fetchone()
+    return int(row[0])
+
+
 def devices(db: Connection, root_id: int) -> set[int]:
     """The devices that a root's files were on when they were last looked at."""
     rows = db.execute("SELECT DISTINCT device FROM locations WHERE root_id = ?", (root_id,))

@@ -15,6 +15,7 @@ from test_program import Program, painted_disk, program, toy, within
 from toy import painted
 from workbench import Bench, jpeg
 
+from photosearch.commands.index import print_totals
 from photosearch.ingest import Totals
 from photosearch.roots import is_at_hand
 
@@ -128,3 +129,26 @@ def test_a_known_library_that_is_away_is_served_offline_and_an_unknown_one_is_no
     assert "marked offline, until it is back" in said
     done = painted_disk.run("--no-open", "--library", str(away), check=5)
     assert "does not exist" in done.stderr
+
+
+def test_that_most_photos_went_at_once_is_told(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [bench.write(f"{number}.jpg", jpeg(number)) for number in range(24)]
+    assert bench.sync().vanished == {}
+    for file in files[:11]:
+        file.unlink()
+    assert bench.sync().vanished == {}  # less than half
+    for file in files[11:]:
+        file.unlink()
+    assert bench.sync().vanished == {}  # 13 left: too few to tell
+    for number, file in enumerate(files):
+        file.write_bytes(jpeg(number))
+    bench.sync()
+    shutil.move(files[0], bench.disk / "moved.jpg")  # moved, so not gone
+    for file in files[1:20]:
+        file.unlink()
+    totals = bench.sync()
+    assert totals.vanished == {str(bench.disk): (19, 24)}
+    print_totals(totals, as_json=False)
+    assert "19 of 24 photos are not there any more" in capsys.readouterr().err
