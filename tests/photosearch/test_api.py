@@ -394,6 +394,20 @@ def test_a_photo_whose_drive_is_away_is_not_called_unknown(desk: Desk) -> None:
     assert desk.get("/photos/999/original").json()["error"]["code"] == "no_photo"
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("/search?q=a&k=x", "k must be a whole number."),
+        ("/search?q=a&k=0", "k must be at least 1."),
+        ("/search?q=a&all=perhaps", "all must be true or false."),
+        ("/search?q=a&colour=red", "colour is no parameter here."),
+    ],
+)
+def test_a_wrong_parameter_is_told_in_our_words(desk: Desk, asked: str, says: str) -> None:
+    answer = desk.get(asked)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, says)
+
+
 def test_unknown_addresses_are_errors_of_the_same_shape(desk: Desk) -> None:
     answer = desk.client.get("/nowhere", headers=desk.bearer)
     assert answer.status_code == 404
