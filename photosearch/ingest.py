@@ -25,6 +25,7 @@ from photosearch.pace import Throttle
 from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
 from photosearch.roots import is_bare
+from photosearch.store.folders import above
 from photosearch.store.photos import UNREAD, join
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Location, Preprocess, Root, Stamp
@@ -187,6 +188,13 @@ class Ingest:
             path: (folder.inode, folder.files, folder.digest)
             for path, folder in tree.changed.items()
             if folder is not None and path not in open_ends
+        }
+        # What holds a folder that changed was dropped with it, and looks as it did.
+        holding = above(tree.changed)
+        agreed |= {
+            path: (folder.inode, folder.files, folder.digest)
+            for path, folder in tree.same.items()
+            if path in holding
         }
         kept = tree.same.keys() | agreed.keys()
         gone = [path for path in remembered if path not in kept]

@@ -279,8 +279,7 @@ class Library:
         paths = [path for new in changes.embedded for path, _ in new.places]
         paths += [path for path, _, _ in changes.located]
         paths += [path for path, _, _ in changes.rejected]
-        touched_folders = {path.rpartition(b"/")[0] for path in [*paths, *changes.forgotten]}
-        folders.drop_folders(db, root_id, touched_folders)
+        folders.drop_folders(db, root_id, folders.above([*paths, *changes.forgotten]))
         before = (photos.holder(db, root_id, path) for path in [*paths, *changes.forgotten])
         touched = {photo_id for photo_id in before if photo_id is not None}
         places: list[Location] = []

@@ -1,7 +1,8 @@
 """What each folder looked like when library and disk agreed on it: sweeps go by these.
 
-A folder's row is true as long as no location directly in it changed since: whoever
-changes one drops the row in the same transaction.
+A folder's row is true as long as no location in it, or below it, changed since: whoever
+changes one drops the rows in the same transaction. Below it, too: a new folder that is met by
+itself and goes again unnoticed leaves what holds it looking as it did before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,17 @@ from photosearch.store.photos import LOCATION_COLUMNS, below, to_location
 from photosearch.types import Location
 
 Row = tuple[int, int, bytes]  # inode, photo files, digest
+
+
+def above(paths: Iterable[bytes]) -> set[bytes]:
+    """Every folder that holds one of these paths, up to the root, which is b""."""
+    found: set[bytes] = set()
+    for path in paths:
+        folder = path.rpartition(b"/")[0]
+        while folder not in found:
+            found.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    return found
 
 
 def folders(db: Connection, root_id: int, under: bytes) -> dict[bytes, Row]:

@@ -71,6 +71,22 @@ def test_a_folder_that_goes_takes_all_below_it(tree: Bench) -> None:
     assert set(tree.library.remembered(tree.root.root_id, b"")) == {b"", b"two"}
 
 
+@pytest.mark.parametrize("by", ["folder", "path"])
+def test_a_folder_that_came_by_an_event_and_went_without_one_leaves_no_ghost(
+    tree: Bench, by: str
+) -> None:
+    """Between two sweeps: what holds it looks to the second as it did to the first."""
+    tree.write("one/new/in/e.jpg", jpeg(9))
+    if by == "folder":
+        tree.ingest.sync(tree.root, Totals(), under=b"one/new")
+    else:
+        tree.ingest.look_at(tree.root, [b"one/new/in/e.jpg"], Totals())
+    assert tree.library.known(tree.root.root_id, b"one/new/in/e.jpg") is not None
+    shutil.rmtree(tree.disk / "one/new")
+    assert tree.sync().removed == 1
+    assert tree.library.known(tree.root.root_id, b"one/new/in/e.jpg") is None
+
+
 def test_a_mark_put_into_a_folder_takes_it_out(tree: Bench) -> None:
     (tree.disk / "one" / ".nomedia").touch()
     tree.sync()
