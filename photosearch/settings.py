@@ -93,10 +93,7 @@ def load_settings(file: Path) -> Settings:
                 raise SettingsError(f"{file}: {key} is {value!r}; it must be true or false")
         elif not isinstance(value, int) or isinstance(value, bool):
             raise SettingsError(f"{file}: {key} is {value!r}; it must be a whole number")
-    try:
-        return Settings(**raw)
-    except SettingsError as error:
-        raise SettingsError(f"{file}: {error}") from None
+    return Settings(**raw)
 
 
 def save_setting(file: Path, name: str, value: int) -> Settings:
