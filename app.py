@@ -49,6 +49,10 @@ def say(text: str) -> None:
 
 def install() -> None:
     """Make the environment; a run that was interrupted is taken up again."""
+    folder = VENV if os.path.exists(VENV) else HERE
+    if not os.access(folder, os.W_OK | os.X_OK):
+        say(f"{folder} cannot be written by you. Copy this checkout to a folder of your own.")
+        sys.exit(3)
     say(
         f"first run: installing {len(PACKAGES)} packages and what they need into {VENV}\n"
         f"             (about {DOWNLOAD_MB} MB to download, {DISK_MB} MB on disk; "
@@ -56,7 +60,7 @@ def install() -> None:
     )
     # Absent, or made by a Python that is gone since.
     make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
-    if not venv_python().exists() and subprocess.call(make) != 0:
+    if not os.path.exists(venv_python()) and subprocess.call(make) != 0:
         say("no virtual environment could be made. On Debian and Ubuntu: apt install python3-venv")
         sys.exit(3)
     command = [
@@ -112,4 +116,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while modules were loaded; commands see to their own
+        code = 130
+    sys.exit(code)

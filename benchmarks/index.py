@@ -4,8 +4,9 @@
         [--parts query filter disk churn graph rivals graphs] [--dim 256]
 
 Without --parts: query, filter and disk. `churn` replaces every photo ten times over; `graph`
-builds our HNSW graph, `rivals` compares with other exact searches, and `graphs` with other
-indexes: each where it can be imported (benchmarks/rivals.py), slow from 100,000 photos on.
+builds our HNSW graph, `rivals` compares with other exact searches (numpy, faiss, usearch,
+sqlite-vec), and `graphs` with other indexes, slow from 100,000 photos on: each where it can be
+imported (benchmarks/rivals.py; `pip install 'photosearch[rivals]'` brings all), at any size.
 The vectors are those of benchmarks/vectors.py. One JSON object a line.
 
 Times are CPU milliseconds of this process. What is compared takes turns, a batch each, and
@@ -39,14 +40,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.rivals import EXACT, NEAR
+from benchmarks.rivals import EXACT, NEAR, Maker, Rival
 from benchmarks.vectors import make
 from photosearch.index import hnsw
 from photosearch.index.neighbours import Index
 from photosearch.library import Changes, Embedded, Library, LibraryReader
 from photosearch.store import embeddings, photos, schema
 from photosearch.store.connection import PAGE_BYTES, open_writer, transaction
-from photosearch.types import Facts, Ids, Matrix, Stamp
+from photosearch.types import Facts, Ids, Matrix, Stamp, Vector
 
 QUERIES = 200
 K = 10
@@ -208,43 +209,64 @@ def churn(index: Index, rows: Matrix, texts: Matrix, images: Matrix, dim: int) -
     queries_of("after 10x churn", index, index.exact.snapshot()[1], texts, images)
 
 
-def others(rows: Matrix, texts: Matrix, images: Matrix, *, graphs: bool) -> None:
-    """The same by other programs, where they are installed."""
+def others(makers: dict[str, Maker], rows: Matrix, texts: Matrix, images: Matrix) -> None:
+    """The same by other programs, where they are installed; what is missing says why."""
+    floors = floors_of(rows, texts), floors_of(rows, images)
 
-    def row(name: str, search: Any, build_s: float) -> None:
+    def asking(rival: Rival) -> float:
+        """Says what a query costs and finds. CPU ms of a pass, meanwhile."""
         ms = in_turns(
             one_pass=lambda i: rows @ texts[i % len(texts)],
-            text=lambda i: search(texts[i % len(texts)]),
+            text=lambda i: rival.search(texts[i % len(texts)]),
         )
         say(
-            what="other", index=name, photos=len(rows), build_cpu_s=build_s, text_ms=ms["text"],
-            text_passes=ms["text"] / ms["one_pass"], text_recall_10=found_of(rows, texts, search),
-            image_recall_10=found_of(rows, images, search),
+            what="other", index=rival.name, photos=len(rows), text_ms=ms["text"],
+            text_passes=ms["text"] / ms["one_pass"],
+            text_recall_10=found_of(rows, texts, floors[0], rival),
+            image_recall_10=found_of(rows, images, floors[1], rival),
         )  # fmt: skip
+        return ms["one_pass"]
 
-    for name, make_exact in () if graphs else EXACT:
+    for name, make_rival in makers.items():
+        began, building = time.process_time(), 0.0
         try:
-            search, cpu, _ = seconds(partial(make_exact, rows))
-        except (ImportError, AttributeError) as error:
-            say(what="other", index=name, missing=str(error))
-            continue
-        row(name, search, cpu)
-    for name, make_near in NEAR if graphs else ():
-        try:
-            began = time.process_time()
-            for width, search in make_near(rows):
-                row(width, search, time.process_time() - began)
-                began = time.process_time()
+            for rival in make_rival(rows):
+                building = building or time.process_time() - began  # the others are but wider
+                one_pass = asking(rival)
         except ImportError as error:
             say(what="other", index=name, missing=str(error))
+        else:
+            keeping(name, rival, rows, images, building, one_pass)
 
 
-def found_of(rows: Matrix, queries: Matrix, search: Any) -> float:
+def keeping(
+    name: str, rival: Rival, rows: Matrix, images: Matrix, building: float, one_pass: float
+) -> None:
+    """What it takes to make and to keep, and what one more photo costs: unseen ones, by itself
+    each. Comes last, because those stay in it."""
+    kept = rival.kept_bytes() / len(rows)
+    added = {}
+    if rival.add:
+        spent = [seconds(partial(rival.add, image))[1] * 1e3 for image in images]
+        add = float(np.median(spent))
+        added = {"add_ms": add, "add_passes": add / one_pass}
+    say(
+        what="other, kept", index=name, photos=len(rows), build_cpu_s=building,
+        bytes_per_photo=kept, **added,
+    )  # fmt: skip
+
+
+def floors_of(rows: Matrix, queries: Matrix) -> Vector:
+    """The K-th best score of each query, by one pass each."""
+    blocks = (queries[at : at + 20] @ rows.T for at in range(0, len(queries), 20))
+    return np.concatenate([np.partition(scores, -K, axis=1)[:, -K] for scores in blocks])
+
+
+def found_of(rows: Matrix, queries: Matrix, floors: Vector, rival: Rival) -> float:
     found = 0
-    for query in queries:
-        scores = rows @ query
-        near = np.asarray(search(query), np.int64)
-        found += int((scores[near[near >= 0]] >= np.partition(scores, -K)[-K] - 1e-6).sum())
+    for query, floor in zip(queries, floors, strict=True):
+        near = np.unique(np.asarray(rival.search(query), np.int64))
+        found += int((rows[near[near >= 0]] @ query >= floor - 1e-6).sum())
     return found / (K * len(queries))
 
 
@@ -454,9 +476,9 @@ def run(parts: set[str], count: int, dim: int) -> None:
             churn(index, rows, texts, images, dim)
         del index
     if "rivals" in parts:
-        others(rows, texts, images, graphs=False)
+        others(EXACT, rows, texts, images)
     if "graphs" in parts:
-        others(rows, texts, images, graphs=True)
+        others(NEAR, rows, texts, images)
     if "graph" in parts and hnsw.available():
         graph(rows, texts, images)
     if "disk" in parts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -56,8 +56,7 @@ def _endpoint(daemon: Daemon, endpoint: Endpoint) -> Route:
             params = endpoint.params.model_validate(dict(pairs))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ApiError(400, "bad_request", f"{where}: {first['msg']}") from None
+            raise ApiError(400, "bad_request", _in_words(first)) from None
         call = Call(daemon, request, params, _path_id(request))
         result = await run_in_threadpool(endpoint.handler, call)
         if isinstance(result, Response):
@@ -70,6 +69,22 @@ def _endpoint(daemon: Daemon, endpoint: Endpoint) -> Route:
         )
 
     return Route(API + endpoint.path, respond, methods=[endpoint.method])
+
+
+def _in_words(wrong: Mapping[str, Any]) -> str:
+    """What is wrong with a parameter, from pydantic's finding."""
+    name, limits = ".".join(str(part) for part in wrong["loc"]), wrong.get("ctx", {})
+    needs = {
+        "missing": "is missing.",
+        "extra_forbidden": "is no parameter here.",
+        "int_parsing": "must be a whole number.",
+        "int_parsing_size": "is too large a number.",
+        "bool_parsing": "must be true or false.",
+        "greater_than_equal": f"must be at least {limits.get('ge')}.",
+        "less_than_equal": f"must be at most {limits.get('le')}.",
+        "string_too_long": f"must have at most {limits.get('max_length')} characters.",
+    }
+    return f"{name} {needs.get(wrong['type'], 'has a value that is not allowed.')}"
 
 
 def as_json(model: TypeAdapter[Any], value: object) -> bytes:
@@ -164,7 +179,7 @@ async def page(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(schema())
+    return JSONResponse(schema(request.url.port))
 
 
 async def healthz(request: Request) -> Response:

@@ -112,7 +112,8 @@ class Bundle:
             held = ", ".join(sorted(self.targets)) or "none"
             raise BundleError(
                 f"{self.directory}: holds no encoders for {target}, only for: {held}. "
-                f"Export it again with --targets {target}."
+                f"In a checkout, `python -m export --bundle {self.directory} --targets {target}` "
+                "makes one that has them."
             )
         return self.file(entry["image"]), self.file(entry["text"])
 

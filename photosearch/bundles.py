@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +30,16 @@ MAX_LOOKS: Final = 16  # of bundles found sound, remembered in a home
 
 def choose(file: Path, name: str) -> None:
     """Remember, in a home, which bundle its user wants; whole or not at all."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part.write_text(f"{name}\n", encoding="utf-8")
         os.replace(part, file)
+    except OSError as error:
+        raise BundleError(f"{file}: cannot be written ({error.strerror}).") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def chosen(file: Path) -> str | None:
@@ -45,8 +48,12 @@ def chosen(file: Path) -> str | None:
         return file.read_text(encoding="utf-8").strip() or None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{file}: cannot be read ({error}). Delete it.") from error
+    except OSError as error:
+        raise BundleError(
+            f"{file}: cannot be read ({error.strerror}). Check its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{file}: holds no name. Delete it.") from error
 
 
 def require_sound(bundle: Bundle) -> None:

@@ -22,7 +22,7 @@ _DAY_OR_MORE: Final = re.compile(rf"({_YEAR})(?:-([0-9]{{1,2}})(?:-([0-9]{{1,2}}
 _RANGE: Final = re.compile(r"([0-9-]*)\.\.([0-9-]*)")
 _YEARS: Final = re.compile(rf"({_YEAR})-({_YEAR})")
 _LIKE_A_DATE: Final = re.compile(
-    rf"{_YEAR}-[0-9]{{1,2}}(?:-[0-9]{{1,2}})?|(?=.*[0-9]){_RANGE.pattern}"
+    rf"{_YEAR}-[0-9]{{1,2}}|[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}|(?=.*[0-9]){_RANGE.pattern}"
 )
 LEAP_YEAR: Final = 2000  # in which every day of a year exists
 MAX_WORDS: Final = 10  # of the longest phrase: "from 14 july of 2019 to 3 august of 2019"

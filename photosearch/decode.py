@@ -34,6 +34,7 @@ MAX_MEMORY_BYTES: Final = 3 << 30  # address space of a worker beyond what it st
 MAX_FILE_BYTES: Final = 1 << 30
 NICE: Final = 10
 PREVIEW_PX: Final = 1600
+NO_PERMISSION: Final = "no permission to read it"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def decode_file(task: Task) -> Outcome:
             if before.st_size == 0:
                 return Rejected("empty: 0 bytes")
             if before.st_size > MAX_FILE_BYTES:
-                return Rejected(f"too large: {before.st_size >> 20} MiB")
+                limit = f"more than {MAX_FILE_BYTES >> 20:,} MiB"
+                return Rejected(f"too large: {before.st_size >> 20:,} MiB, {limit}")
             digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).digest()
             stream.seek(0)
             result = _picture(stream, task, digest, scan.stamp_of(before))
@@ -108,7 +110,7 @@ def decode_file(task: Task) -> Outcome:
     except FileNotFoundError:
         return Rejected("gone", transient=True)
     except PermissionError:
-        return Rejected("no permission to read it")
+        return Rejected(NO_PERMISSION)
     except OSError as error:
         return Rejected(f"cannot be read: {error.strerror or error}")
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):

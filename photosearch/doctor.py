@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from photosearch import protocol, scan
+from photosearch.advice import advice_for
 from photosearch.errors import LibraryDamaged
 from photosearch.home import Home
 from photosearch.index.neighbours import Index
@@ -193,23 +195,23 @@ def check_photos(subject: Subject, bad: list[protocol.UnsearchableMessage]) -> F
     """How many of the files are searchable."""
     counts = subject.reader.counts(subject.space)
     found = f"{counts.embedded:,} photos searchable, {len(bad):,} files are not"
-    need = [item for item in bad if item.advice]
-    if not need:
+    advices = Counter(item.advice for item in bad if item.advice)
+    if not advices:
         return Finding("photos", True, found, "")
-    return Finding("photos", False, found, need[0].advice)
-
-
-RETRY_ADVICE: Final = (
-    "Open the file in another program: if it is damaged, restore it from a backup or delete it. "
-    "If it opens there, run `photosearch retry`."
-)
+    ((most, _),) = advices.most_common(1)
+    more = (
+        " Others need something else: each file is listed with its own." if len(advices) > 1 else ""
+    )
+    return Finding("photos", False, found, most + more)
 
 
 def unsearchable_photos(subject: Subject) -> list[protocol.UnsearchableMessage]:
     """Every file known that no search finds, with its reason."""
     found = [
         protocol.UnsearchableMessage(
-            join(os.fsencode(root.path), place.path), place.rejected or "", RETRY_ADVICE
+            join(os.fsencode(root.path), place.path),
+            place.rejected or "",
+            advice_for(place.rejected or ""),
         )
         for root, place in subject.reader.rejected()
     ]

@@ -184,6 +184,19 @@ def forget_search(call: Call) -> protocol.Done:
     return protocol.Done()
 
 
+def _why_not_there(call: Call) -> ApiError:
+    """Of a photo whose file cannot be sent or opened: is it unknown, or its drive away?"""
+    place = call.daemon.place(call.path_id)
+    if place is None or not place.offline:
+        return no_photo()
+    return ApiError(
+        404,
+        "photo_away",
+        "This photo's drive is away.",
+        "Connect it and try again; until then the small picture is all there is.",
+    )
+
+
 def clear_history(call: Call) -> protocol.Done:
     call.daemon.history.clear()
     return protocol.Done()
@@ -216,7 +229,7 @@ def thumbnail(call: Call) -> Response:
 def original(call: Call) -> Response:
     opened = call.daemon.original(call.path_id)
     if opened is None:
-        raise no_photo()
+        raise _why_not_there(call)
     return FileResponse(opened.path, media_type=opened.media_type, headers=ORIGINAL_HEADERS)
 
 
@@ -230,7 +243,7 @@ def reveal_photo(call: Call) -> protocol.Done:
 
 def _opened(call: Call, *, reveal: bool) -> protocol.Done:
     if not call.daemon.open(call.path_id, reveal=reveal):
-        raise no_photo()
+        raise _why_not_there(call)
     return protocol.Done()
 
 

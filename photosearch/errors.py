@@ -33,12 +33,13 @@ class HomeInUse(PhotosearchError):
 
     exit_code = 4
 
-    def __init__(self, home: Path, pid: int | None) -> None:
+    def __init__(self, home: Path, pid: int | None, command: str = "") -> None:
         who = f"process {pid}" if pid else "another process"
-        super().__init__(
-            f"{home} is in use by {who}. Stop it with `photosearch stop`, "
-            "or give this one another --home."
-        )
+        end = "Stop it with `photosearch stop`"
+        if command:  # one that ends by itself, and hears no `stop`
+            who += f", a run of `photosearch {command}`"
+            end = "Wait for its end, or press Ctrl+C where it runs"
+        super().__init__(f"{home} is in use by {who}. {end}, or give this one another --home.")
         self.pid = pid
 
 

@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from photosearch.errors import HomeInUse, PhotosearchError
+from photosearch.errors import HomeInUse, PhotosearchError, UsageError
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,37 @@ class Home:
 
 def open_home(directory: str | None) -> Home:
     """The home from --home, PHOTOSEARCH_HOME, or the system's place for application data."""
+    if directory == "":
+        raise UsageError("--home names no folder.")
     chosen = directory or os.environ.get("PHOTOSEARCH_HOME")
     if chosen:
-        return Home(Path(chosen).expanduser().absolute())
-    import platformdirs
+        place = Home(Path(chosen).expanduser().absolute())
+    else:
+        import platformdirs
 
-    return Home(Path(platformdirs.user_data_dir("photosearch", appauthor=False)))
+        place = Home(Path(platformdirs.user_data_dir("photosearch", appauthor=False)))
+    _require_readable(place.directory)
+    return place
+
+
+def _require_readable(directory: Path) -> None:
+    """It need not exist, but what is there must be a folder that can be looked into."""
+    try:
+        is_folder = stat.S_ISDIR(directory.stat().st_mode)
+        may_look = os.access(directory, os.R_OK | os.X_OK)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise PhotosearchError(
+            f"{directory}: cannot be read ({error.strerror}). Choose another --home."
+        ) from error
+    if not is_folder:
+        raise PhotosearchError(f"{directory}: is no folder. Choose another --home.")
+    if not may_look:
+        raise PhotosearchError(
+            f"{directory}: cannot be read. Check whose it is and its permissions, "
+            "or choose another --home."
+        )
 
 
 def require_no_photos_inside(home: Home, roots: Iterable[str]) -> None:
@@ -135,9 +161,25 @@ def make_home(home: Home) -> None:
         ) from error
 
 
+def keep_private(home: Home) -> None:
+    """Take from other users what earlier versions let them read in a home that they may enter:
+    library, thumbnails and logs. The home itself is left as its owner made it."""
+    if os.name == "nt":
+        return
+    files = [home.thumbnails, *home.directory.glob("library.db*")]
+    for log in (home.log, home.bar_log, home.start_log, home.service_log):
+        files += home.directory.glob(f"{log.name}*")
+    for file in files:
+        with contextlib.suppress(OSError):
+            found = file.lstat()
+            if found.st_mode & 0o077 and found.st_uid == os.getuid() and not file.is_symlink():
+                file.chmod(found.st_mode & 0o700)
+
+
 @contextlib.contextmanager
-def owned(home: Home) -> Iterator[None]:
-    """Be the one process that writes here. The lock dies with the process, however it ends."""
+def owned(home: Home, *, command: str = "") -> Iterator[None]:
+    """Be the one process that writes here. The lock dies with the process, however it ends.
+    `command` names a run that ends by itself, for others who want in."""
     import filelock
 
     make_home(home)
@@ -145,13 +187,14 @@ def owned(home: Home) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise HomeInUse(home.directory, owner_pid(home)) from None
+        raise HomeInUse(home.directory, owner_pid(home), owner_command(home)) from None
     except OSError as error:
         raise PhotosearchError(
             f"{home.directory}: cannot be written ({error.strerror}). Choose another --home."
         ) from error
     try:
-        write_private(home.owner, json.dumps({"pid": os.getpid()}))
+        keep_private(home)
+        write_private(home.owner, json.dumps({"pid": os.getpid(), "command": command}))
         yield
     finally:
         home.run.unlink(missing_ok=True)
@@ -181,6 +224,15 @@ def find_owner(home: Home) -> int | None:
     except (PermissionError, OverflowError):
         pass
     return pid
+
+
+def owner_command(home: Home) -> str:
+    """What the owner is a run of; "" for the daemon, and where it could not be read."""
+    try:
+        command = json.loads(home.owner.read_text(encoding="utf-8"))["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return command if isinstance(command, str) else ""
 
 
 def announce(home: Home, running: Running) -> None:

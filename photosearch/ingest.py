@@ -18,7 +18,7 @@ import numpy as np
 
 from photosearch import scan
 from photosearch.asking import Asker
-from photosearch.decode import DecodePool, Picture, Rejected, Task, hash_file
+from photosearch.decode import NO_PERMISSION, DecodePool, Picture, Rejected, Task, hash_file
 from photosearch.encoder import Encoder
 from photosearch.library import ORPHAN_GRACE_NS, Changes, Embedded, Library
 from photosearch.pace import Throttle
@@ -26,7 +26,7 @@ from photosearch.preprocess import normalise
 from photosearch.reconcile import SETTLE_NS, Plan, plan
 from photosearch.roots import is_bare
 from photosearch.store.folders import above
-from photosearch.store.photos import join
+from photosearch.store.photos import UNREAD, join
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Location, Preprocess, Root, Stamp
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 16  # photos embedded and committed together: what a kill loses at most
 MAX_BATCH_SECONDS: Final = 3.0  # slow decoding must not keep finished photos from being searched
 COMMIT_PATHS: Final = 2000  # paths in one transaction where nothing is decoded
+MANY: Final = 20  # photos in a root: where more than half of them go at once, it is told
 MAX_PROBLEMS: Final = 20  # named in full to whoever started the run
 
 
@@ -54,6 +55,7 @@ class Totals:
     to_read: int = 0  # planned; with the counts above it gives progress
     seconds: float = 0.0
     problems: list[tuple[str, str]] = field(default_factory=list)  # the first few: path, reason
+    vanished: dict[str, tuple[int, int]] = field(default_factory=dict)  # root: gone, of how many
     unreadable: dict[str, str] = field(default_factory=dict)  # folders, with the reason
 
     @property
@@ -139,15 +141,28 @@ class Ingest:
         )
         totals.seen += tree.seen
         totals.unchanged += tree.seen - len(tree.files)
+        removed = totals.removed
         work = self._carry_out(root, known, todo, totals)
+        self._tell_if_most_went(root, totals, totals.removed - removed)
         had = {place.photo_id for place in known.values() if place.photo_id is not None}
         suspects = self._library.told_beside(had | work.found)
         waiting = work.waiting + self._follow_sidecars(root, tree.sidecars, suspects, totals)
         if not self._should_stop():
             self._remember(root, under, tree, waiting, remembered)
+        if not under and not self._should_stop():
+            waiting += self._try_refused(root, totals)
         if not under:
             self._catch_up(root, totals)
         return waiting
+
+    def _tell_if_most_went(self, root: Root, totals: Totals, gone: int) -> None:
+        """Say aloud that a root lost most of its photos at once: someone may not have meant it."""
+        if gone * 2 < MANY:
+            return
+        had = self._library.count_in(root.root_id) + gone
+        if had >= MANY and gone * 2 > had:
+            log.warning("ingest.most_vanished path=%r gone=%d of=%d", root.path, gone, had)
+            totals.vanished[root.path] = (gone, had)
 
     def _known(self, root: Root, under: bytes, tree: scan.Tree) -> Mapping[bytes, Location]:
         """What is known of the folders that look different, and of those that are gone."""
@@ -195,6 +210,19 @@ class Ingest:
         if not self._should_stop():
             self._complete.add(root.root_id)
 
+    def _try_refused(self, root: Root, totals: Totals) -> list[bytes]:
+        """Read what could not be for want of permission, where there is one now: giving it
+        changes neither size nor time, and no folder's listing."""
+        refused = self._library.rejected_for(root.root_id, NO_PERMISSION)
+        allowed = [path for path in refused if _may_read(self._absolute(root, path))]
+        if not allowed:
+            return []
+        seen = totals.seen
+        waiting = self.look_at(root, allowed, totals)
+        totals.seen = seen  # the sweep has met them
+        totals.unchanged -= len(allowed)
+        return waiting
+
     def look_at(self, root: Root, paths: Iterable[bytes], totals: Totals) -> list[bytes]:
         """The same for a handful of paths that events named."""
         if not os.path.isdir(root.path):
@@ -219,6 +247,8 @@ class Ingest:
                 sidecars[path] = stamp
                 continue
             if (place := self._library.known(root.root_id, path)) is not None:
+                if place.rejected == NO_PERMISSION and _may_read(self._absolute(root, path)):
+                    place = replace(place, stamp=replace(place.stamp, size_bytes=UNREAD))
                 known[path] = place
             if stamp is not None:
                 on_disk[path] = stamp
@@ -443,6 +473,15 @@ class Ingest:
 
     def _absolute(self, root: Root, path: bytes) -> str:
         return join(os.fsencode(root.path), path)
+
+
+def _may_read(path: str) -> bool:
+    """Whether a file can be opened; no list of permissions tells that of every system."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+    except OSError:
+        return False
+    return True
 
 
 def forget_library(library: Library, thumbnails: Thumbnails, root_id: int) -> int:

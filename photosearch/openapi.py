@@ -8,11 +8,12 @@ from pydantic import TypeAdapter
 
 from photosearch import __version__, protocol
 from photosearch.endpoints import ENDPOINTS, ID_MAX, Endpoint
+from photosearch.guard import cookie_name
 from photosearch.protocol import API
 
 
-def schema() -> dict[str, Any]:
-    """OpenAPI 3.1, from the endpoint table."""
+def schema(port: int | None = None) -> dict[str, Any]:
+    """OpenAPI 3.1, from the endpoint table, for the daemon at a port."""
     paths: dict[str, Any] = {}
     models: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
@@ -43,14 +44,24 @@ def schema() -> dict[str, Any]:
             },
         }
     }
+    paths["/healthz"] = _open("Whether the daemon answers, and its version", "application/json")
+    paths["/"] = _open("The search bar's page", "text/html")
     return {
         "openapi": "3.1.0",
         "info": {"title": "photosearch", "version": __version__},
-        "security": [{"token": []}],
+        "security": [{"token": []}, {"session": []}],
         "paths": paths,
         "components": {
             "schemas": models,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": cookie_name(port),
+                    "description": "Set by login; its name ends in the port that is asked.",
+                },
+            },
         },
     }
 
@@ -74,6 +85,12 @@ def _operation(endpoint: Endpoint, models: dict[str, Any]) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {"200": good, "default": _content(_reference(protocol.ErrorReply, models))},
     }
+
+
+def _open(summary: str, media_type: str) -> dict[str, Any]:
+    """A path that anyone on this machine may fetch."""
+    good = {"description": "ok", "content": {media_type: {}}}
+    return {"get": {"summary": summary, "security": [], "responses": {"200": good}}}
 
 
 def _content(schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from http import HTTPStatus
 from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from photosearch.guard import PAGE_HEADERS, ApiError
+
 REQUEST_SECONDS: Final = 15.0  # from a request's first byte, or the connection's begin, to its end
 STALLED_SECONDS: Final = 60.0  # for the reader to take the next 48 KB of an answer
+# h11's words where there is no Host, or more than one: it looks before we can.
+NO_HOST: Final = ("Missing mandatory Host: header", "Found multiple Host: headers")
 
 
 class PatientProtocol(H11Protocol):
@@ -40,6 +46,32 @@ class PatientProtocol(H11Protocol):
             self._expect_request()
         else:
             self._stop_expecting()
+
+    def send_400_response(self, msg: str) -> None:
+        """What h11 refused: an error like all others, with the status that fits it. uvicorn calls
+        this while it handles h11's error, and says 400 to everything, in plain text."""
+        refusal = refusal_of(sys.exc_info()[1])
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # the answer has begun
+            self.transport.close()
+            return
+        body = bytes(refusal.response().body)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            **PAGE_HEADERS,
+        }
+        for event in (
+            h11.Response(
+                status_code=refusal.status,
+                headers=list(headers.items()),
+                reason=HTTPStatus(refusal.status).phrase,
+            ),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -72,6 +104,16 @@ class PatientProtocol(H11Protocol):
         transport: Any = self.transport
         if transport is not None:
             transport.abort()  # close() would wait for the reader
+
+
+def refusal_of(error: BaseException | None) -> ApiError:
+    """The answer to a request that is none, by what h11 says of it."""
+    said = str(error)
+    if said in NO_HOST:
+        return ApiError(421, "wrong_host", "This address is not mine.")
+    if getattr(error, "error_status_hint", 400) == 431:
+        return ApiError(431, "too_large", "The request's head is too large.")
+    return ApiError(400, "bad_request", "This is not a request in HTTP/1.1.")
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 import pi_heif
@@ -60,6 +60,14 @@ TURNS: Final = {
 }
 SIDEWAYS: Final = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
 
+# Byte order, and where the place of its first list of tags is written; the last two are BigTIFF.
+TIFF_BEGINS: Final[Mapping[bytes, tuple[Literal["little", "big"], int, int]]] = {
+    b"II*\0": ("little", 4, 4),
+    b"MM\0*": ("big", 4, 4),
+    b"II+\0": ("little", 8, 8),
+    b"MM\0+": ("big", 8, 8),
+}
+
 # What Pillow's decoders raise for damaged bytes, beside OSError.
 _DAMAGED: Final = (ValueError, EOFError, LookupError, TypeError, RuntimeError)
 
@@ -100,13 +108,29 @@ def open_photo(source: Path | BinaryIO | bytes, *, least_px: int) -> Decoded:
     except (PhotoRejected, FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except UnidentifiedImageError:
-        raise PhotoRejected("not a photo: its bytes match no image format we read") from None
+        raise PhotoRejected(_unidentified(file)) from None
     except Image.DecompressionBombError:
         raise PhotoRejected(f"too large: more than {MAX_PIXELS // 1_000_000} megapixels") from None
     except MemoryError:
         raise PhotoRejected("too large: decoding it ran out of memory") from None
     except (OSError, SyntaxError, ArithmeticError, AttributeError, *_DAMAGED) as error:
         raise PhotoRejected(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+def _unidentified(file: Path | BinaryIO) -> str:
+    """Why Pillow knows nothing of a file's bytes: TIFF is a frame for more kinds of pictures
+    than it opens, and of those it says no more than of what is no picture at all."""
+    with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        head = stream.read(16)
+    found = TIFF_BEGINS.get(head[:4])
+    if found is None:
+        return "not a photo: its bytes match no image format we read"
+    order, at, wide = found  # where it says where its first list of tags lies
+    if len(head) < at + wide or int.from_bytes(head[at : at + wide], order) + 2 > size:
+        return "damaged: a TIFF that is cut short"
+    return "not supported: this kind of TIFF cannot be opened here"
 
 
 @functools.cache

@@ -87,7 +87,7 @@ class IndexingMessage:
     photos_per_second: float
     eta_seconds: float | None
     # Why it is paused, where the user did not ask for it: "on battery". Without a daemon, who is
-    # at work: "process 4711".
+    # at work: "index, process 4711".
     reason: str = ""
 
 

@@ -28,11 +28,12 @@ from photosearch.dates import (
 )
 from photosearch.language import ENGLISH, Language, language_of
 from photosearch.values import conditions_of, find_distance_km, find_place
-from photosearch.wording import MIN_LETTERS, folded, has_bytes, is_byte, is_han, parts
+from photosearch.wording import MIN_LETTERS, folded, has_bytes, is_byte, is_file_name, is_han, parts
 
 MAX_QUERY_CHARS: Final = 1000
 MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
 MAX_WRITTEN_WORDS: Final = 12  # looked for in what is written; each costs a few look-ups
+UNKNOWN_EXAMPLE: Final = "the photo to look like is not in the library; name it by its number"
 MAX_ID: Final = (1 << 63) - 1
 SAYS: Final[tuple[tuple[Part, str], ...]] = (
     ("caption", "caption"),
@@ -45,9 +46,6 @@ _PIECE: Final = re.compile(
     r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+)[:：])?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
 )
 _PUNCTUATION: Final = ".,;:!?'()[]{}<>*/\\|-_+=&%$#@~`，。；：！？、（）《》【】…"
-_PICTURE_FILE: Final = re.compile(
-    r".+\.(?:jpe?g|png|hei[cf]|webp|avif|gif|tiff?|bmp)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -263,7 +261,9 @@ class _Draft:
     def take(self, position: int) -> int:
         """Read the piece at `position`, and those that belong to it; returns how many."""
         piece = self.pieces[position]
-        if piece.open_quote:
+        if self._has_no_value(piece):
+            self._leave_out(piece)
+        elif piece.open_quote:
             self._to_words(piece, "its quotation mark is never closed")
         elif piece.key is not None:
             self._take_key(piece)
@@ -283,7 +283,7 @@ class _Draft:
             return used
         if looks_like_a_date(piece.value):
             self._to_words(piece, "this is no date")
-        elif _is_file_name(piece.value):
+        elif is_file_name(piece.value):
             self._words.append(piece.value)
             self._names.append(piece.value)
             self._token("name", piece)
@@ -309,6 +309,20 @@ class _Draft:
             self._words.append(" ".join(word.split()))
         self._token("words", piece, reason)
 
+    def _has_no_value(self, piece: _Piece) -> bool:
+        """Whether it is a filter's key alone, as while it is being typed."""
+        if piece.key is not None:
+            return piece.key in self._language.keys and not piece.value.strip()
+        key = piece.value[:-1].lower()
+        return not piece.quoted and key in self._language.keys and piece.value[-1] in ":："
+
+    def _leave_out(self, piece: _Piece) -> None:
+        """A key alone means nothing: neither a filter nor something to see."""
+        key = piece.text.strip('-"')
+        reason = f"{key} has no value"
+        self.notes.append(f"{reason} and is left out: write the value right behind it")
+        self._token("words", piece, reason)
+
     def _token(self, kind: str, piece: _Piece, note: str = "") -> None:
         self._tokens.append(Token(kind, piece.text, piece.start, piece.end, note))
 
@@ -330,7 +344,9 @@ class _Draft:
     def _take_exact(self, piece: _Piece) -> None:
         text = piece.value
         if not text.strip():
-            self._token("words", piece, "there is nothing between the quotation marks")
+            nothing = "there is nothing between the quotation marks"
+            self.notes.append(nothing)
+            self._token("words", piece, nothing)
             return
         if self._room_for(piece):
             self._put(("exact", text), piece.minus, NameHas(text, ""))
@@ -483,15 +499,6 @@ def _words_of(words: Sequence[str], names: Sequence[str], language: Language) ->
             if len(bare) >= enough and not known and parts(bare):
                 found.setdefault(bare)
     return tuple(found)[:MAX_WRITTEN_WORDS]
-
-
-def _is_file_name(word: str) -> bool:
-    """IMG_1, DSC00123, beach.jpg; not 3d, mp3 or covid19. Bytes that are no text are a name's."""
-    if has_bytes(word):
-        return True
-    digits = sum(char in "0123456789" for char in word)
-    named = digits >= 3 and any(char.isalpha() for char in word)
-    return named or (digits > 0 and "_" in word) or _PICTURE_FILE.fullmatch(word) is not None
 
 
 def _date_group(condition: TakenIn | TakenEvery, bounds: bool) -> Hashable:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from photosearch import scan
-from photosearch.errors import RootMissing
+from photosearch.errors import RootMissing, UsageError
 from photosearch.types import Root
 
 Devices = Callable[[int], set[int]]  # a root's id -> the devices its photo files were on
@@ -16,6 +16,8 @@ def require_folders(folders: Sequence[str]) -> list[str]:
     """Absolute paths of the libraries named, links resolved. Raises for one that is not there."""
     found: list[str] = []
     for folder in folders:
+        if not folder:  # else it would be the current folder
+            raise UsageError("a folder of photos has no name. Name it: --library DIR")
         path = os.path.realpath(os.path.expanduser(folder))
         if not os.path.isdir(path):
             what = "is not a folder" if os.path.exists(path) else "does not exist"

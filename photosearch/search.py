@@ -17,7 +17,7 @@ from photosearch.fusion import NO_EVIDENCE, Evidence, evidence
 from photosearch.index.exact import best
 from photosearch.index.neighbours import Index
 from photosearch.library import LibraryReader
-from photosearch.query import Query
+from photosearch.query import UNKNOWN_EXAMPLE, Query
 from photosearch.ranking import Aim, Kept, Ranking, Scored, levels
 from photosearch.reasons import meant, reason, written_in_paths
 from photosearch.relevance import OWN_PHOTOS, cut, scale
@@ -81,11 +81,13 @@ class Search:
         if like is None and (query.like_photo_id or query.like_path):
             query, like = self._example(query)
             if like is None:
-                notes.append("the photo to look like is not in the library; name it by its number")
+                notes.append(UNKNOWN_EXAMPLE)
                 if not query.text:
                     return Results((), None, False, 0, tuple(notes))
         if like is None and query.finds_nothing_by_itself:
-            return self.latest(k=k, offset=offset) if query.by_date else Results((), None, False, 0)
+            nothing = Results((), None, False, 0, tuple(notes))
+            latest = self.latest(k=k, offset=offset) if query.by_date else nothing
+            return replace(latest, notes=tuple(notes))
         ranking = self._kept.ranking(
             (query, None if like is None else like.tobytes(), show_all),
             offset,

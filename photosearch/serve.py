@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -111,9 +112,19 @@ def listen(port: int | None) -> socket.socket:
     raise PhotosearchError(f"port {port} cannot be used ({reason}). Choose another --port.")
 
 
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    """File names are for its owner alone to read."""
+
+    def _open(self) -> TextIOWrapper:
+        file = open(  # noqa: SIM115
+            self.baseFilename, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)
+        )
+        return TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
+
+
 def log_to_file(file: Path) -> logging.Handler:
     """One event a line. Query text and photo content are never logged."""
-    handler = logging.handlers.RotatingFileHandler(
+    handler = _PrivateLog(
         file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8", errors="backslashreplace"
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
@@ -137,6 +148,7 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
         lifespan="off",
         access_log=False,  # the query is in the address, and queries are not logged
         log_config=None,
+        log_level="error",  # its warnings, of others' odd requests, would stand on our stderr
         server_header=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,

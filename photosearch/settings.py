@@ -93,7 +93,10 @@ def load_settings(file: Path) -> Settings:
                 raise SettingsError(f"{file}: {key} is {value!r}; it must be true or false")
         elif not isinstance(value, int) or isinstance(value, bool):
             raise SettingsError(f"{file}: {key} is {value!r}; it must be a whole number")
-    return Settings(**raw)
+    try:
+        return Settings(**raw)
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from None
 
 
 def save_setting(file: Path, name: str, value: int) -> Settings:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from photosearch import __version__, protocol
 from photosearch.bundle import Bundle
-from photosearch.home import Home, find_owner
+from photosearch.home import Home, find_owner, owner_command
 from photosearch.library import LibraryReader, size_bytes
 from photosearch.thumbnails import Thumbnails
 
@@ -54,4 +54,8 @@ def library_status(
 def _indexing(place: Home) -> protocol.IndexingMessage:
     """Whether some process, such as `index`, is at work here; how far it is it keeps to itself."""
     owner = find_owner(place)
-    return IDLE if owner is None else replace(IDLE, state="working", reason=f"process {owner}")
+    if owner is None:
+        return IDLE
+    command = owner_command(place)
+    who = f"{command}, process {owner}" if command else f"process {owner}"
+    return replace(IDLE, state="working", reason=who)

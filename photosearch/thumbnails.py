@@ -10,6 +10,7 @@ from typing import Final
 
 DAY_SECONDS: Final = 24 * 3600
 KEPT_SHARE: Final = 0.9
+FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
 class Thumbnails:
@@ -81,9 +82,13 @@ class Thumbnails:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Into a folder that is nearly always there: asked only where writing fails."""
+    """Into a folder that is nearly always there: asked only where writing fails. For its owner
+    alone, whoever may enter the home."""
     try:
-        file.write_bytes(data)
+        descriptor = os.open(file, FLAGS, 0o600)
     except FileNotFoundError:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_bytes(data)
+        for folder in (file.parent.parent, file.parent):  # each: `parents` would ignore the mode
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(file, FLAGS, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)

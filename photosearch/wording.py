@@ -14,6 +14,9 @@ from typing import Final
 
 MIN_LETTERS: Final = 3  # of a word that is looked for: the index of text knows threes
 
+_PICTURE_FILE: Final = re.compile(
+    r".+\.(?:jpe?g|png|hei[cf]|webp|avif|gif|tiff?|bmp)", re.IGNORECASE
+)
 _CAMEL: Final = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
 _HAN: Final = re.compile("[\u3400-\u9fff]")
 # A Latin word among Chinese ones needs no space either: 北京trip.
@@ -31,6 +34,15 @@ def has_bytes(text: str) -> bool:
 
 def without_bytes(text: str) -> str:
     return "".join(char for char in text if not is_byte(char))
+
+
+def is_file_name(word: str) -> bool:
+    """IMG_1, DSC00123, beach.jpg; not 3d, mp3 or covid19. Bytes that are no text are a name's."""
+    if has_bytes(word):
+        return True
+    digits = sum(char in "0123456789" for char in word)
+    named = digits >= 3 and any(char.isalpha() for char in word)
+    return named or (digits > 0 and "_" in word) or _PICTURE_FILE.fullmatch(word) is not None
 
 
 def is_han(text: str) -> bool:

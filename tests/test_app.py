@@ -98,3 +98,16 @@ def test_every_pinned_package_is_exact_and_every_dependency_is_pinned() -> None:
     }
     assert wanted <= pins
     assert "torch" not in pins
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions")
+def test_a_checkout_that_cannot_be_written_is_said(bare: list[str]) -> None:
+    checkout = Path(bare[-1]).parent
+    code = (
+        "import os, sys, runpy; os.access = lambda *_: False; sys.argv = ['app.py'];"
+        f"runpy.run_path({bare[-1]!r}, run_name='__main__')"
+    )
+    done = subprocess.run([*bare[:-1], "-c", code], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert f"{checkout} cannot be written" in done.stderr and "venv" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1

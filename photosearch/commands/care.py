@@ -121,7 +121,7 @@ def run_doctor(args: Namespace) -> int:
         if item.advice:
             print(f"\t\t{printable(item.advice)}")
     for bad in found.unsearchable:
-        print(f"not searchable\t{printable(bad.path)}\t{bad.reason}")
+        print(f"not searchable\t{printable(bad.path)}\t{bad.reason}\t{bad.advice}")
     return code
 
 
@@ -169,9 +169,11 @@ def run_retry(args: Namespace) -> int:
     if daemon is not None:
         count = daemon.retry(only.root_id if only else 0, under)
         later = "; `photosearch doctor` tells how it went" if count else ""
-        print(f"photosearch: {count:,} files are read again{later}", file=sys.stderr)
+        _require_known(args.path, count)
+        files = "1 file is" if count == 1 else f"{count:,} files are"
+        print(f"photosearch: {files} read again{later}", file=sys.stderr)
         return 0
-    with indexing(args, place) as (ingest, library, _):
+    with indexing(args, place, command="retry") as (ingest, library, _):
         from photosearch.ingest import Totals
 
         totals, started, count = Totals(), time.monotonic(), 0
@@ -180,9 +182,17 @@ def run_retry(args: Namespace) -> int:
             count += len(paths)
             ingest.look_at(root, paths, totals)
         totals.seconds = time.monotonic() - started
-    print(f"photosearch: {count:,} files were read again", file=sys.stderr)
+    _require_known(args.path, count)
+    files = "1 file was" if count == 1 else f"{count:,} files were"
+    print(f"photosearch: {files} read again", file=sys.stderr)
     print_totals(totals, as_json=False)
     return 0
+
+
+def _require_known(path: str | None, count: int) -> None:
+    """A path that is not there, and of which no failed file is known, was mistyped."""
+    if path is not None and not count and not os.path.lexists(os.path.expanduser(path)):
+        raise PhotosearchError(f"{path}: there is no such file or folder.")
 
 
 def _inside(path: str, roots: Sequence[Root]) -> tuple[Root, str]:
@@ -215,7 +225,7 @@ def run_forget(args: Namespace) -> int:
         from photosearch.thumbnails import Thumbnails
 
         bundle = require_bundle(args, place)
-        with home.owned(place):
+        with home.owned(place, command="forget"):
             library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
             try:
                 count = forget_library(library, Thumbnails(place.thumbnails), root.root_id)
@@ -246,7 +256,7 @@ def run_relocate(args: Namespace) -> int:
         from photosearch.library import Library
 
         bundle = require_bundle(args, place)
-        with home.owned(place):
+        with home.owned(place, command="relocate"):
             library = Library(place.library, space=bundle.space, dim=bundle.dim, bundle=bundle.name)
             try:
                 library.move_root(root.root_id, folder)

@@ -45,7 +45,7 @@ def run_index(args: Namespace) -> int:
 
     place = open_home(args.home)
     folders = require_unused(require_folders(args.library), place)
-    with indexing(args, place) as (ingest, library, switch):
+    with indexing(args, place, command="index") as (ingest, library, switch):
         totals = _index_all(ingest, library, folders)
         if switch is not None:
             switch.run(_switch_line(switch.bundle.name, sys.stderr.isatty()))
@@ -58,7 +58,9 @@ def run_index(args: Namespace) -> int:
 
 
 @contextlib.contextmanager
-def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library, Switch | None]]:
+def indexing(
+    args: Namespace, place: Home, *, command: str
+) -> Iterator[tuple[Ingest, Library, Switch | None]]:
     """Own the home and be its writer for a while; with the move to another bundle, if one is on."""
     from photosearch.decode import DecodePool
     from photosearch.encoder import open_encoder
@@ -72,7 +74,7 @@ def indexing(args: Namespace, place: Home) -> Iterator[tuple[Ingest, Library, Sw
     threads, runtime = settings.threads, settings.runtime
     plan = sound_plan(args, place)
     bundle = plan.now
-    with home.owned(place):
+    with home.owned(place, command=command):
         library = Library(
             place.library,
             space=bundle.space,
@@ -202,6 +204,12 @@ def print_totals(totals: Totals, *, as_json: bool) -> None:
         print(f"photosearch: {printable(path)}: {reason}", file=sys.stderr)
     if totals.failed > len(totals.problems):
         print(f"photosearch: and {totals.failed - len(totals.problems):,} more", file=sys.stderr)
+    for path, (gone, had) in totals.vanished.items():
+        print(
+            f"photosearch: {printable(path)}: {gone:,} of {had:,} photos are not there any more. "
+            "If they come back within 24 hours, they are known again without being read.",
+            file=sys.stderr,
+        )
     for path, reason in list(totals.unreadable.items())[:MAX_UNREADABLE]:
         print(
             f"photosearch: {printable(path)}: cannot be looked into ({reason}); what is known in "

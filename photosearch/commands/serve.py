@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import Namespace
+from collections.abc import Sequence
 
 from photosearch import browser, presence
 from photosearch.client import find_daemon
+from photosearch.commands import output
 from photosearch.commands.common import (
     LIBRARY,
     MAX_CPU,
@@ -13,12 +17,14 @@ from photosearch.commands.common import (
     bundle_folders,
     percent,
     port,
+    printable,
     require_daemon,
     require_unused,
     settings_of,
     sound_plan,
 )
 from photosearch.commands.life import erase_and_tell
+from photosearch.errors import RootMissing
 from photosearch.home import Home, open_home
 
 
@@ -38,14 +44,16 @@ def add(commands: Commands) -> None:
 
 
 def run_serve(args: Namespace) -> int:
-    from photosearch.roots import require_folders
     from photosearch.serve import serve
 
     place = open_home(args.home)
-    folders = require_unused(require_folders(args.library), place)
+    folders = require_unused(_folders_to_serve(args.library, place), place)
 
     def on_ready(url: str, code: str) -> None:
-        print(f"photosearch: {url}", flush=True)
+        try:
+            print(f"photosearch: {url}", flush=True)
+        except OSError:  # the output is closed or full; that ends no daemon
+            output.give_up()
         if not args.no_open:
             browser.show(f"{url}#code={code}", window=args.window)
 
@@ -59,6 +67,34 @@ def run_serve(args: Namespace) -> int:
         on_ready=on_ready,
         on_erase=lambda: _erase(place),
     )
+
+
+def _folders_to_serve(named: Sequence[str], place: Home) -> list[str]:
+    """The libraries named. One that is known and away is served as it is known; raises for any
+    other that is not there."""
+    from photosearch.library import open_library_reader
+    from photosearch.roots import require_folders
+
+    found: list[str] = []
+    for folder in named:
+        try:
+            found += require_folders([folder])
+        except RootMissing as missing:
+            reader = open_library_reader(place.library)
+            roots = reader.roots() if reader is not None else []
+            if reader is not None:
+                reader.close()
+            absolute = os.path.abspath(os.path.expanduser(folder))
+            known = [r.path for r in roots if r.path in (absolute, os.path.realpath(absolute))]
+            if not known:
+                raise
+            print(
+                f"photosearch: {printable(str(missing))} What is known of it is served, marked "
+                "offline, until it is back.",
+                file=sys.stderr,
+            )
+            found += known
+    return found
 
 
 def _erase(place: Home) -> None:

@@ -133,6 +133,11 @@ class Library:
         with named_damage(self.file):
             return photos.devices(self._db, root_id)
 
+    def count_in(self, root_id: int) -> int:
+        """Files known in a root."""
+        with named_damage(self.file):
+            return photos.count_in(self._db, root_id)
+
     def known_under(self, root_id: int, folder: bytes) -> dict[bytes, Location]:
         with named_damage(self.file):
             return photos.locations_under(self._db, root_id, folder)
@@ -152,6 +157,11 @@ class Library:
     def known(self, root_id: int, path: bytes) -> Location | None:
         with named_damage(self.file):
             return photos.location(self._db, root_id, path)
+
+    def rejected_for(self, root_id: int, reason: str) -> list[bytes]:
+        """Paths in a root that could not be used for this very reason."""
+        with named_damage(self.file):
+            return photos.paths_rejected_for(self._db, root_id, reason)
 
     def unembedded(self, root_id: int) -> list[tuple[bytes, Stamp]]:
         with named_damage(self.file):

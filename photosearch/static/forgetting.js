@@ -3,7 +3,7 @@
 import { UNDO_MS } from "./toasts.js";
 
 export class Forgetting {
-  #timers = new Map(); // folder id -> the timer after which it is forgotten
+  #timers = new Map(); // folder id -> the timer after which it is forgotten, 0 while it is asked for
   #on;
 
   /** `on`: {forget(id), changed()}. Who closes the page has had second thoughts enough. */
@@ -30,6 +30,7 @@ export class Forgetting {
   }
 
   async #now(id) {
+    this.#timers.set(id, 0);
     await this.#on.forget(id);
     this.#timers.delete(id);
     this.#on.changed();
@@ -37,6 +38,7 @@ export class Forgetting {
 
   #allNow() {
     for (const [id, timer] of this.#timers) {
+      if (!timer) continue; // under way: asked twice, the second might meet a folder named anew
       clearTimeout(timer);
       this.#now(id);
     }

@@ -30,6 +30,10 @@ def open_writer(file: Path) -> Connection:
     # FULL: a commit survives a power cut. Costs one fsync a batch, and nothing was
     # measurable beside decoding.
     with named_damage(file):
+        with contextlib.suppress(OSError):  # what is wrong, SQLite says next
+            # Readable by its owner alone, whatever the folder is; SQLite makes WAL and shared
+            # memory with the same mode.
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         db = _connect(f"{file.absolute().as_uri()}?mode=rwc")
         try:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")

@@ -138,6 +138,12 @@ def online_places(db: Connection, photo_id: int) -> list[tuple[Root, bytes]]:
     return [(Root(root_id, os.fsdecode(root), False), path) for root_id, root, path in rows]
 
 
+def count_in(db: Connection, root_id: int) -> int:
+    """Files known in a root."""
+    row = db.execute("SELECT count(*) FROM locations WHERE root_id = ?", (root_id,)).fetchone()
+    return int(row[0])
+
+
 def devices(db: Connection, root_id: int) -> set[int]:
     """The devices that a root's files were on when they were last looked at."""
     rows = db.execute("SELECT DISTINCT device FROM locations WHERE root_id = ?", (root_id,))
@@ -189,6 +195,15 @@ def clear_rejected(db: Connection, root_id: int, under: bytes) -> list[bytes]:
         f" AND {where} RETURNING path",
         (UNREAD, root_id, *values),
     ).fetchall()
+    return sorted(row[0] for row in rows)
+
+
+def paths_rejected_for(db: Connection, root_id: int, reason: str) -> list[bytes]:
+    """Files of a root that could not be used for this very reason."""
+    rows = db.execute(
+        "SELECT path FROM locations WHERE photo_id IS NULL AND root_id = ? AND rejected = ?",
+        (root_id, reason),
+    )
     return sorted(row[0] for row in rows)
 
 

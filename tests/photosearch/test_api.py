@@ -377,6 +377,37 @@ def test_pause_and_resume_show_in_the_status(desk: Desk) -> None:
     assert desk.get("/status").json()["indexing"]["state"] == "idle"
 
 
+def test_a_photo_whose_drive_is_away_is_not_called_unknown(desk: Desk) -> None:
+    photo_id = desk.photo_id("1.jpg")
+    away = desk.bench.disk.with_name("away")
+    desk.bench.disk.rename(away)
+    desk.bench.sync()
+    answers = [
+        desk.get(f"/photos/{photo_id}/original"),
+        desk.client.post(f"{API}/photos/{photo_id}/open", headers=desk.bearer),
+        desk.client.post(f"{API}/photos/{photo_id}/reveal", headers=desk.bearer),
+    ]
+    for answer in answers:
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "photo_away"
+        assert "drive is away" in answer.json()["error"]["message"]
+    assert desk.get("/photos/999/original").json()["error"]["code"] == "no_photo"
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("/search?q=a&k=x", "k must be a whole number."),
+        ("/search?q=a&k=0", "k must be at least 1."),
+        ("/search?q=a&all=perhaps", "all must be true or false."),
+        ("/search?q=a&colour=red", "colour is no parameter here."),
+    ],
+)
+def test_a_wrong_parameter_is_told_in_our_words(desk: Desk, asked: str, says: str) -> None:
+    answer = desk.get(asked)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, says)
+
+
 def test_unknown_addresses_are_errors_of_the_same_shape(desk: Desk) -> None:
     answer = desk.client.get("/nowhere", headers=desk.bearer)
     assert answer.status_code == 404
@@ -387,8 +418,13 @@ def test_unknown_addresses_are_errors_of_the_same_shape(desk: Desk) -> None:
 
 
 def test_every_route_is_in_the_schema_and_nothing_else(desk: Desk) -> None:
-    paths = desk.get("/openapi.json").json()["paths"]
+    told = desk.get("/openapi.json").json()
+    paths = told["paths"]
+    assert paths["/"]["get"]["security"] == paths["/healthz"]["get"]["security"] == []
+    assert told["components"]["securitySchemes"]["session"]["name"] == f"ps_{PORT}"
     wanted = {API + endpoint.path for endpoint in ENDPOINTS} | {
+        "/",
+        "/healthz",
         f"{API}/login",
         f"{API}/events",
         f"{API}/openapi.json",

@@ -7,12 +7,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_program import APP, CHECKOUT, Program, painted_disk, posix, program, toy  # noqa: F401
 from toy import painted
+
+from photosearch.errors import HomeInUse
+from photosearch.home import Home, owned
 
 CAFE = os.fsdecode(b"caf\xe9.jpg")
 
@@ -122,3 +126,183 @@ def test_without_torch_the_extra_is_named(
     assert done.returncode == 3, done.stderr
     assert f"[{extra}]" in done.stderr and "torch" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+# --- what the system refuses ------------------------------------------------------------------
+
+
+def shell(program: Program, words: str) -> subprocess.CompletedProcess[str]:
+    """A line of the shell with PS for the program, run as nobody where we may be anybody."""
+    drop = "setpriv --reuid 65534 --clear-groups --inh-caps=-all " if os.geteuid() == 0 else ""
+    ps = " ".join([drop + sys.executable, str(CHECKOUT / "app.py"), "--home", str(program.home)])
+    ps += f" --bundle {program.bundle}"
+    return subprocess.run(
+        ["sh", "-c", words.replace("PS", ps)], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def open_to_nobody(painted_disk: Program) -> Iterator[Program]:
+    """Its home belongs to who runs shell()'s lines."""
+    painted_disk.index()
+    above = painted_disk.home
+    while os.geteuid() == 0 and above != Path("/tmp") and above != above.parent:
+        above = above.parent
+        if above.stat().st_uid == os.geteuid() and above != Path("/tmp"):
+            above.chmod(0o755)
+    for each in [painted_disk.home, *painted_disk.home.rglob("*")]:
+        if os.geteuid() == 0:
+            os.chown(each, 65534, 65534)
+    yield painted_disk
+    painted_disk.home.chmod(0o700)
+
+
+@posix
+@pytest.mark.parametrize("words", ["status", "service install", "service status", "delete-data"])
+def test_a_home_that_cannot_be_read_is_said(open_to_nobody: Program, words: str) -> None:
+    open_to_nobody.home.chmod(0)
+    done = shell(open_to_nobody, f"PS {words}")
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "permissions" in done.stderr
+    assert "elete" not in done.stderr
+
+
+@posix
+def test_a_home_that_cannot_be_written_is_said(open_to_nobody: Program) -> None:
+    open_to_nobody.home.chmod(0o500)
+    done = shell(open_to_nobody, "PS bundle use lantern")
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "cannot be written" in done.stderr
+
+
+@posix
+@pytest.mark.parametrize("to", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("words", ["search red", "status", "index --json", "completion bash"])
+def test_an_output_that_cannot_be_written_is_said(
+    painted_disk: Program, words: str, to: str
+) -> None:
+    painted_disk.index()
+    app = " ".join([*APP, "--home", str(painted_disk.home), "--bundle", str(painted_disk.bundle)])
+    done = subprocess.run(
+        ["sh", "-c", f"{app} {words} {to}"], capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.returncode == 3, done.stderr
+    assert "the output cannot be written" in done.stderr.splitlines()[-1]
+
+
+@posix
+def test_ctrl_c_while_modules_load_is_130(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise KeyboardInterrupt")
+    for how in ([str(CHECKOUT / "app.py")], ["-m", "photosearch"]):
+        done = subprocess.run(
+            [sys.executable, *how, "status"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=CHECKOUT,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["index", "--library", ""], 2, "no name"),
+        (["--home", "", "status"], 2, "names no folder"),
+        (["--home"], 2, "argument --home: expected one argument"),
+        (["--home", __file__, "status"], 3, "is no folder"),
+    ],
+)
+def test_what_names_nothing_is_said(tmp_path: Path, args: list[str], code: int, said: str) -> None:
+    environment = {**os.environ, "PHOTOSEARCH_HOME": str(tmp_path)}
+    done = subprocess.run([*APP, *args], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_setting_out_of_its_range_names_its_file(painted_disk: Program) -> None:
+    painted_disk.home.mkdir()
+    (painted_disk.home / "config.toml").write_text("max_cpu = 500")
+    done = painted_disk.run("index", "--library", str(painted_disk.disk), check=2)
+    assert "config.toml: max_cpu is 500" in done.stderr
+
+
+def test_a_home_that_an_index_run_owns_is_not_to_be_stopped(tmp_path: Path) -> None:
+    place = Home(tmp_path)
+    with owned(place, command="index"):
+        with pytest.raises(HomeInUse, match=r"a run of `photosearch index`. Wait"), owned(place):
+            pass
+    with owned(place), pytest.raises(HomeInUse, match="photosearch stop"), owned(place):
+        pass
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def test_a_query_may_be_typed_word_by_word(painted_disk: Program) -> None:
+    painted_disk.index()
+    found = painted_disk.run("search", "in:photos", "red", "-n", "1", "--json", "-green")
+    assert found.stdout.count("red.jpg") == 1
+    assert "red.jpg" not in painted_disk.run("search", "-red").stdout
+    assert painted_disk.run("search", "-q", check=2).stdout == ""  # one letter is an option
+
+
+@pytest.mark.parametrize("typed", ['""', '"', "camera:", " "])
+def test_what_asks_for_nothing_finds_nothing(program: Program, typed: str) -> None:
+    done = program.run("search", typed, check=2)
+    assert "nothing to search for" in done.stderr and done.stdout == ""
+
+
+def test_a_key_without_a_value_is_left_out_and_that_is_said(painted_disk: Program) -> None:
+    painted_disk.index()
+    plain = painted_disk.run("search", "red")
+    for typed in ("camera: red", "red in:", 'red -lens:""'):
+        done = painted_disk.run("search", typed)
+        assert done.stdout == plain.stdout
+        assert "has no value and is left out" in done.stderr
+
+
+@posix
+def test_an_example_that_is_none_is_a_note_and_the_words_are_searched(
+    painted_disk: Program,
+) -> None:
+    pipe = painted_disk.disk.parent / "pipe"
+    os.mkfifo(pipe)
+    for served in (False, True):
+        if served:
+            painted_disk.serve("--library", str(painted_disk.disk)).settle(3)
+        else:
+            painted_disk.index()
+        for path, why in (("nope.jpg", "No such file"), (pipe, "no regular file")):
+            done = ask(painted_disk, "search", f"like:{path}", "red", "-n", "1")
+            assert done.returncode == 0 and "red.jpg" in done.stdout, done.stderr
+            assert why in done.stderr
+            done = ask(painted_disk, "search", "red", "--like", str(path))
+            assert (done.returncode, done.stdout) == (3, "")
+            assert why in done.stderr
+        like = painted_disk.find("like:./red.jpg", "--all")  # by its path in the library
+        assert len(like) == 2 and "red.jpg" not in like
+    assert ask(painted_disk, "search", "--like", "/dev/zero").returncode == 3
+    assert ask(painted_disk, "search", "--like", "").returncode == 2
+
+
+def test_all_is_offered_only_where_it_would_show_something(painted_disk: Program) -> None:
+    painted_disk.index()
+    done = painted_disk.run("search", "in:nowhere", "red", check=1)
+    assert "--all" not in done.stderr
+    for file in painted_disk.disk.iterdir():
+        file.unlink()
+    painted_disk.index()
+    assert "no photos yet" in painted_disk.run("search", "red", check=1).stderr
+
+
+def test_retry_of_what_is_not_there_is_an_error_and_one_file_is_no_files(
+    painted_disk: Program,
+) -> None:
+    painted_disk.write("bad.jpg", b"no photo")
+    painted_disk.index()
+    done = painted_disk.run("retry", str(painted_disk.disk / "nope"), check=3)
+    assert "there is no such file" in done.stderr
+    assert "1 file was read again" in painted_disk.run("retry").stderr

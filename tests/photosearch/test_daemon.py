@@ -118,6 +118,42 @@ def test_files_the_program_keeps_are_its_owners_alone(painted_disk: Program) -> 
     assert len((home / "token").read_text()) == 64
 
 
+def test_odd_requests_leave_nothing_on_the_daemons_stderr(painted_disk: Program) -> None:
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    port = int(served.url.rstrip("/").rpartition(":")[2])
+    upgrade = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
+    for request in ("hello", f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{upgrade}"):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(f"{request}\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 ")
+    painted_disk.run("stop")
+    assert served.process.communicate(timeout=30)[1] == ""
+
+
+@posix
+def test_a_home_that_others_may_enter_holds_nothing_they_may_read(painted_disk: Program) -> None:
+    """It was there before us, so its own mode stays; all that tells of photos is private."""
+    home = painted_disk.home
+    home.mkdir()
+    home.chmod(0o755)
+    (home / "config.toml").write_text("read_text = false\n", encoding="utf-8")
+    for _ in range(2):
+        served = painted_disk.serve("--library", str(painted_disk.disk))
+        served.settle(3)
+        private = [*home.glob("library.db*"), home / "photosearch.log"]
+        private += [file for file in (home / "thumbnails").rglob("*") if file.is_file()]
+        assert len(private) >= 6, private
+        for file in private:
+            assert file.stat().st_mode & 0o777 == 0o600, file
+        assert (home / "thumbnails").stat().st_mode & 0o777 == 0o700
+        assert home.stat().st_mode & 0o777 == 0o755
+        painted_disk.run("stop")
+        served.process.wait(timeout=30)
+        for file in (*home.glob("library.db*"), home / "photosearch.log"):
+            file.chmod(0o644)  # as earlier versions made them
+        (home / "thumbnails").chmod(0o755)
+
+
 def test_the_query_is_never_logged(painted_disk: Program) -> None:
     served = painted_disk.serve("--library", str(painted_disk.disk), "-v")
     served.settle(3)

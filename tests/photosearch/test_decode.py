@@ -188,7 +188,7 @@ def test_a_file_beyond_the_limit_is_not_even_hashed(
     assert isinstance(decode.decode_file(task(file)), Picture)
     written(tmp_path, "a.jpg", data + b"0")
     monkeypatch.setattr(decode.hashlib, "file_digest", None)
-    assert decode.decode_file(task(file)) == Rejected("too large: 0 MiB")
+    assert decode.decode_file(task(file)) == Rejected("too large: 0 MiB, more than 0 MiB")
 
 
 @pytest.mark.skipif(not hasattr(os, "getpriority"), reason="this system has no nice")

@@ -18,12 +18,15 @@ from toy import painted
 from workbench import Bench, jpeg
 
 from photosearch import doctor
+from photosearch.advice import advice_for
 from photosearch.cli import main
+from photosearch.decode import NO_PERMISSION
 from photosearch.doctor import Subject, check_watches, examine
 from photosearch.errors import PhotosearchError
 from photosearch.home import Home
 from photosearch.ingest import forget_library
 from photosearch.library import Changes, Embedded
+from photosearch.library.writer import NO_VECTOR
 from photosearch.protocol import DoctorReply
 from photosearch.store import connection
 from photosearch.thumbnails import Thumbnails
@@ -79,10 +82,39 @@ def test_every_file_that_is_not_searchable_is_named_with_reason_and_advice(
         found = diagnosis(painted_disk, 3)
         (item,) = found["unsearchable"]
         assert item["path"] == str(bad)
-        assert item["reason"]
-        assert "retry" in item["advice"]
+        assert item["reason"].startswith("not a photo")
+        assert "rename or delete" in item["advice"]
         assert failing(found) == {"photos"}
         assert str(bad) in painted_disk.run("doctor", check=3).stdout
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("too large: 900 x 900 pixels, more than 0 megapixels", "more than is ever read"),
+        (NO_PERMISSION, "Change its permissions"),
+        ("not supported: this kind of TIFF cannot be opened here", "Save it as JPEG"),
+        ("damaged: image file is truncated", "Restore it from a backup"),
+        ("cannot be read: Input/output error", "The disk or the network failed"),
+        (NO_VECTOR, "retry"),
+    ],
+)
+def test_each_reason_has_its_own_advice(reason: str, says: str) -> None:
+    assert says in advice_for(reason)
+
+
+def test_doctor_says_what_most_files_need_and_each_file_its_own(painted_disk: Program) -> None:
+    for name in ("one.jpg", "two.jpg"):
+        painted_disk.write(name, b"words")
+    painted_disk.write("cut.jpg", painted("red")[:200])
+    painted_disk.index()
+    found = diagnosis(painted_disk, 3)
+    advices = {Path(item["path"]).name: item["advice"] for item in found["unsearchable"]}
+    assert advices["one.jpg"] == advices["two.jpg"] != advices["cut.jpg"]
+    (photos,) = (item for item in found["findings"] if item["check"] == "photos")
+    assert photos["advice"].startswith(advices["one.jpg"])
+    assert "each file is listed with its own" in photos["advice"]
+    assert advices["cut.jpg"] in painted_disk.run("doctor", check=3).stdout
 
 
 @BOTH
@@ -124,7 +156,9 @@ def test_retry_reads_a_failed_file_again(painted_disk: Program, running: bool) -
             db.commit()
         assert len(diagnosis(painted_disk, 3)["unsearchable"]) >= (0 if running else 2)
         done = painted_disk.run("retry", str(bad.parent))
-        assert "1 files" in done.stderr or running  # the daemon may have seen the write itself
+        assert (
+            "1 file was read again" in done.stderr or running
+        )  # the daemon may have seen the write itself
 
         def only_the_other() -> bool:
             left = diagnosis(painted_disk, 3)["unsearchable"]

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 from test_doctor import BOTH, diagnosis, failing, maybe_served
-from test_program import Program, program, toy, within
+from test_program import Program, painted_disk, program, toy, within
 from toy import painted
 from workbench import Bench, jpeg
 
+from photosearch.commands.index import print_totals
 from photosearch.ingest import Totals
 from photosearch.roots import is_at_hand
 
-__all__ = ["program", "toy"]
+__all__ = ["painted_disk", "program", "toy"]
 
 
 @pytest.fixture
@@ -109,3 +110,45 @@ def test_a_photo_in_a_folder_below_says_that_the_drive_is_there(bench: Bench) ->
     (bench.disk / "deep" / ".nomedia").touch()  # left alone, so nothing that tells
     assert not is_at_hand(bench.root, lambda root_id: {-1})
     assert is_at_hand(bench.root, lambda root_id: set())  # nothing was ever known
+
+
+def test_a_known_library_that_is_away_is_served_offline_and_an_unknown_one_is_not(
+    painted_disk: Program,
+) -> None:
+    painted_disk.index()
+    away = painted_disk.disk.with_name("away")
+    painted_disk.disk.rename(away)
+    served = painted_disk.serve("--library", str(painted_disk.disk))
+    within(20.0, lambda: served.status()["libraries"][0]["offline"])
+    assert served.find("red")[0] == "red.jpg"
+    away.rename(painted_disk.disk)
+    within(20.0, lambda: not served.status()["libraries"][0]["offline"])
+    painted_disk.run("stop")
+    _, said = served.process.communicate(timeout=30)
+    assert f"{painted_disk.disk}: does not exist" in said
+    assert "marked offline, until it is back" in said
+    done = painted_disk.run("--no-open", "--library", str(away), check=5)
+    assert "does not exist" in done.stderr
+
+
+def test_that_most_photos_went_at_once_is_told(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [bench.write(f"{number}.jpg", jpeg(number)) for number in range(24)]
+    assert bench.sync().vanished == {}
+    for file in files[:11]:
+        file.unlink()
+    assert bench.sync().vanished == {}  # less than half
+    for file in files[11:]:
+        file.unlink()
+    assert bench.sync().vanished == {}  # 13 left: too few to tell
+    for number, file in enumerate(files):
+        file.write_bytes(jpeg(number))
+    bench.sync()
+    shutil.move(files[0], bench.disk / "moved.jpg")  # moved, so not gone
+    for file in files[1:20]:
+        file.unlink()
+    totals = bench.sync()
+    assert totals.vanished == {str(bench.disk): (19, 24)}
+    print_totals(totals, as_json=False)
+    assert "19 of 24 photos are not there any more" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from test_program import Program, painted_disk, program, toy
 from workbench import Bench, jpeg
 
 from photosearch import scan
+from photosearch.decode import NO_PERMISSION
+from photosearch.ingest import Totals
+from photosearch.library import Changes
 
 __all__ = ["painted_disk", "program", "toy"]
 pytestmark = pytest.mark.skipif(
@@ -98,3 +102,32 @@ def test_index_and_doctor_name_a_closed_folder(painted_disk: Program) -> None:
         assert f"PROBLEM\tfolders\tcannot be looked into: {folder} (Permission denied)" in said
         assert f"not searchable\t{folder}\tPermission denied" in said
     assert failing(diagnosis(painted_disk, 0)) == set()
+
+
+def test_a_file_that_may_be_read_now_is_read_though_it_looks_the_same(
+    painted_disk: Program,
+) -> None:
+    file = painted_disk.disk / "green.jpg"
+    named = ["index", "--library", str(painted_disk.disk), "--json"]
+    with closed(file):
+        done = run(painted_disk, *named)
+        assert json.loads(done.stdout)["failed"] == 1
+        assert f"{file}: no permission to read it" in done.stderr
+        again = json.loads(run(painted_disk, *named).stdout)
+        assert (again["failed"], again["unchanged"]) == (0, 3)  # it is not tried in vain
+    found = json.loads(run(painted_disk, *named).stdout)
+    assert (found["seen"], found["updated"], found["unchanged"]) == (3, 1, 2)
+    assert painted_disk.find("green")[0] == "green.jpg"
+
+
+def test_an_event_of_a_file_that_may_be_read_now_is_enough(bench: Bench) -> None:
+    """Elsewhere than on Linux a change of permissions is told as a change of the file."""
+    file = bench.write("a.jpg", jpeg(1))
+    path, stamp = b"a.jpg", scan.stamp_of(file.stat())
+    refused = Changes(bench.root.root_id, rejected=[(path, stamp, NO_PERMISSION)])
+    bench.library.commit(refused, now_ns=1)
+    with closed(file), like_anyone():
+        bench.ingest.look_at(bench.root, [path], Totals())
+    assert bench.paths() == set()
+    bench.ingest.look_at(bench.root, [path], Totals())
+    assert bench.paths() == {"a.jpg"}

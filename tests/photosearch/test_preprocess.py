@@ -113,6 +113,17 @@ def test_jpegs_decode_at_a_reduced_scale_but_tell_their_size() -> None:
     assert 64 <= min(photo.image.size) < 1000
 
 
+def strange_tiff() -> bytes:
+    """A sound TIFF of raw sensor values (colour filter array), which Pillow does not open."""
+    data = bytearray(saved(picture(6), "TIFF"))
+    (at,) = struct.unpack_from("<I", data, 4)
+    (tags,) = struct.unpack_from("<H", data, at)
+    for entry in range(at + 2, at + 2 + 12 * tags, 12):
+        if struct.unpack_from("<H", data, entry) == (262,):  # PhotometricInterpretation
+            struct.pack_into("<H", data, entry + 8, 32803)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -122,6 +133,9 @@ def test_jpegs_decode_at_a_reduced_scale_but_tell_their_size() -> None:
         (saved(picture(5), "PNG")[:200], "damaged"),
         (b"%PDF-1.7\n%\xe2\xe3", "not a photo"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a photo"),
+        (strange_tiff(), "not supported: this kind of TIFF"),
+        (strange_tiff()[:9], "damaged: a TIFF that is cut short"),
+        (b"MM\0*", "damaged: a TIFF that is cut short"),
     ],
 )
 def test_damage_has_a_reason(data: bytes, reason: str) -> None:

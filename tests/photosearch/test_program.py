@@ -203,7 +203,7 @@ def test_search_understands_filters_and_says_what_it_did_not(painted_disk: Progr
     example = painted_disk.write("../an example.jpg", painted("blue", seed=5))
     done = painted_disk.run("search", 'like:"./an example.jpg"', "-n", "1", cwd=example.parent)
     assert done.stdout.rstrip().endswith("blue.jpg")
-    done = painted_disk.run("search", "like:./nowhere.jpg", check=3)
+    done = painted_disk.run("search", "like:./nowhere.jpg", check=1)
     assert "cannot be used as an example" in done.stderr
 
 
@@ -273,9 +273,9 @@ def test_status_without_a_daemon(painted_disk: Program) -> None:
 @posix
 def test_status_says_that_another_process_is_at_work(painted_disk: Program) -> None:
     painted_disk.index()
-    with owned(Home(painted_disk.home)):  # as `index` does
+    with owned(Home(painted_disk.home), command="index"):
         said = painted_disk.run("status").stdout
-        assert f"indexing\tworking (process {os.getpid()})\n" in said
+        assert f"indexing\tworking (index, process {os.getpid()})\n" in said
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (painted_disk.home / "owner.json").write_text(json.dumps({"pid": ended.pid}))  # kill -9
@@ -331,7 +331,7 @@ def test_help_and_version_answer_without_a_home() -> None:
 
 @posix
 def test_names_that_are_not_utf8_are_printed_as_they_are(program: Program) -> None:
-    name = os.fsdecode(b"caf\xe9 \n.jpg")
+    name = os.fsdecode(b"caf\xe9 \n\t.jpg")
     try:
         program.write(name, painted("red"))
     except OSError:
@@ -339,7 +339,9 @@ def test_names_that_are_not_utf8_are_printed_as_they_are(program: Program) -> No
     program.index()
     command = [*APP, "--home", str(program.home), "--bundle", str(program.bundle), "search", "red"]
     done = subprocess.run(command, capture_output=True, timeout=60)
-    assert os.fsencode(program.disk / name) in done.stdout
+    assert os.fsencode(program.disk) + b"/caf\xe9 \\n\\t.jpg\n" in done.stdout
+    done = subprocess.run([*command, "-0"], capture_output=True, timeout=60)
+    assert done.stdout == os.fsencode(program.disk / name) + b"\0"
     assert program.find("red") == [name]
 
 

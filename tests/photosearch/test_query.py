@@ -383,10 +383,10 @@ def test_filters_on_what_files_say_of_themselves(typed: str, condition: object) 
         "2019-13", "2019-02-30", "2019..2019-99", "foo:bar", "http://example.org", '"never',
         '-"never', 'in:"never', "in:..", "in:/", "type:exe", "is:nice", "iso:high", "iso:>",
         "sort:size",
-        "before:soon", 'before:""', "after:2019-99", "like:0", "like:99999999999999999999",
+        "before:soon", "after:2019-99", "like:0", "like:99999999999999999999",
         "near:91,0",
         "near:,", "within:20km", "within:far", "-like:5", "-sort:date", "-within:5km",
-        'camera:""', "re:zero",
+        "re:zero",
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_becomes_words_and_is_noted(piece: str) -> None:
@@ -609,3 +609,21 @@ def test_long_and_repetitive_strings_are_read_at_once(typed: str) -> None:
 @given(st.text(max_size=1100) | st.lists(st.sampled_from(PARTS)).map(" ".join))
 def test_no_string_is_an_error_and_rendering_gives_it_back(typed: str) -> None:
     check_shape(typed, parse(typed, now=NOW))
+
+
+@pytest.mark.parametrize(
+    "typed", ["camera: cat", "cat in:", "-lens: cat", 'cat near:""', "相机： cat"]
+)
+def test_a_key_without_a_value_means_nothing_and_that_is_said(typed: str) -> None:
+    query = parse(typed, now=NOW)
+    assert (query.text, query.less, query.groups) == ("cat", (), ())
+    assert "has no value and is left out" in query.notes[0]
+    assert render(query) == typed
+
+
+def test_a_date_of_no_century_is_said_to_be_none() -> None:
+    assert "this is no date" in parse("9999-99-99", now=NOW).notes[0]
+
+
+def test_quotation_marks_around_nothing_are_said() -> None:
+    assert parse('""', now=NOW).notes == ("there is nothing between the quotation marks",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import re
@@ -404,6 +405,34 @@ def test_greedy_and_odd_requests_are_refused(
         connection.sendall(head(port, *request_head, "Connection: close"))
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 " + status), answer[:80]
+    assert answers(port)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "code"),
+    [
+        (["GET /healthz HTTP/1.1"], 421, "wrong_host"),
+        (["GET /healthz HTTP/1.1", "Host: 127.0.0.1:PORT", "Host: x"], 421, "wrong_host"),
+        (["GET /healthz HTTP/1.0"], 421, "wrong_host"),
+        (["GET /healthz HTTP/1.1", "Host: evil.example"], 421, "wrong_host"),
+        (["hello"], 400, "bad_request"),
+        (["GET /healthz HTTP/1.1", "Host: 127.0.0.1:PORT", "no colon"], 400, "bad_request"),
+        (["GET /healthz HTTP/1.1", "Host: 127.0.0.1:PORT", f"X: {'y' * 70_000}"], 431, "too_large"),
+    ],
+    ids=["no host", "two hosts", "HTTP/1.0", "foreign", "not HTTP", "no header", "too long"],
+)
+def test_what_is_no_request_gets_an_error_like_all_others(
+    port: int, lines: list[str], status: int, code: str
+) -> None:
+    text = "\r\n".join([*lines, "", ""]).replace("PORT", str(port))
+    with connect(port) as connection:
+        connection.sendall(text.encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = everything(connection)
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(f"HTTP/1.1 {status} ".encode()), top[:80]
+    assert json.loads(body)["error"]["code"] == code
+    assert b"\r\nx-content-type-options: nosniff" in top.lower()
     assert answers(port)
 
 
