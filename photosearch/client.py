@@ -135,6 +135,13 @@ class Client:
     def reveal_photo(self, photo_id: int) -> None:
         self._call("POST", f"/photos/{photo_id}/reveal")
 
+    def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> list[int]:
+        """Leave a photo out of search, or find it again, with `similar` also those it is shown
+        for. Returns the photos that changed."""
+        path = f"/photos/{photo_id}/{'hide' if hidden else 'unhide'}"
+        changed = self._call("POST", path, seconds=LONG_SECONDS, similar=similar)["photos"]
+        return [int(each) for each in changed]
+
     def pause(self) -> None:
         self._call("POST", "/index/pause")
 

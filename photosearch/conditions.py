@@ -6,6 +6,7 @@ one kind stand together in a Group, of which one must hold; every Group must.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -118,6 +119,13 @@ class Favourite:
     label: str
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """Its owner has hidden it. Without this condition no hidden photo is found."""
+
+    label: str
+
+
 Condition = (
     TakenIn
     | TakenEvery
@@ -131,6 +139,7 @@ Condition = (
     | Sensitivity
     | TakenNear
     | Favourite
+    | Hidden
 )
 
 
@@ -140,3 +149,11 @@ class Group:
 
     options: tuple[Condition, ...]
     negative: bool = False
+
+
+def asks_for_hidden(groups: Sequence[Group]) -> bool:
+    """Whether hidden photos, and they alone, are to be found."""
+    return any(
+        not group.negative and any(isinstance(option, Hidden) for option in group.options)
+        for group in groups
+    )

@@ -180,6 +180,23 @@ class Daemon:
         found = (self.photo(member) for member in ids)
         return [reply for reply in found if reply is not None]
 
+    def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> protocol.HideReply | None:
+        """Hide a photo from search or let it be found again, with `similar` all that it is shown
+        for. None where there is no such photo. The file is not touched."""
+        if self.place(photo_id) is None:
+            return None
+        ids = self.library.reader.group_members(photo_id) if similar else [photo_id]
+        change = self.library.hide if hidden else self.library.unhide
+        changed: list[int] = []
+
+        def act() -> int:
+            changed.extend(change(ids))
+            return len(changed)
+
+        self.indexer.order(act)
+        self._changed()
+        return protocol.HideReply(changed)
+
     def photo(self, photo_id: int) -> protocol.PhotoReply | None:
         place = self.place(photo_id)
         if place is None:
@@ -193,6 +210,8 @@ class Daemon:
             height_px=photo.height_px,
             format=photo.format,
             offline=place.offline,
+            place=place.town,
+            hidden=place.hidden,
         )
 
     def thumbnail(self, photo_id: int, side_px: int) -> Shown | None:

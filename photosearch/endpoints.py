@@ -97,6 +97,10 @@ class PhotoParams(Params):
     pass
 
 
+class HideParams(Params):
+    similar: bool = Field(False, description="with the photos it is shown for")
+
+
 class ThumbnailParams(Params):
     size: int = Field(THUMBNAIL_PX, ge=16, le=4096, description="longest side in pixels")
 
@@ -245,6 +249,21 @@ def _opened(call: Call, *, reveal: bool) -> protocol.Done:
     if not call.daemon.open(call.path_id, reveal=reveal):
         raise _why_not_there(call)
     return protocol.Done()
+
+
+def hide(call: Call) -> protocol.HideReply:
+    return _hidden(call, hidden=True)
+
+
+def unhide(call: Call) -> protocol.HideReply:
+    return _hidden(call, hidden=False)
+
+
+def _hidden(call: Call, *, hidden: bool) -> protocol.HideReply:
+    found = call.daemon.hide(call.path_id, hidden=hidden, similar=call.params.similar)
+    if found is None:
+        raise no_photo()
+    return found
 
 
 def status(call: Call) -> protocol.StatusReply:
@@ -414,6 +433,12 @@ ENDPOINTS: Final = (
         PhotoParams,
         protocol.Done,
         "Show it in its folder",
+    ),
+    Endpoint(
+        "POST", "/photos/{id}/hide", hide, HideParams, protocol.HideReply, "Leave it out of search"
+    ),
+    Endpoint(
+        "POST", "/photos/{id}/unhide", unhide, HideParams, protocol.HideReply, "Find it again"
     ),
     Endpoint("GET", "/status", status, NoParams, protocol.StatusReply, "Library and daemon"),
     Endpoint(

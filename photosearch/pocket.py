@@ -88,7 +88,8 @@ def pack(
 ) -> Packed:
     """Write the index of a library, or what changed in it since a previous export's folder.
 
-    Photos of folders that are offline are in it: they are searchable here, too.
+    Photos of folders that are offline are in it: they are searchable here, too. Hidden ones are
+    not, and a delta takes away those that were hidden since.
     """
     out = folder / FOLDER
     out.mkdir(parents=True)
@@ -269,7 +270,7 @@ def _previous(folder: Path, space: str) -> tuple[str, dict[int, str]]:
 
 def _entries(reader: LibraryReader, ids: Ids) -> Iterator[Entry]:
     for start in range(0, len(ids), BATCH):
-        places = reader.places(ids[start : start + BATCH].tolist())
+        places = reader.places(list(reader.findable(ids[start : start + BATCH].tolist())))
         for photo_id, place in places.items():
             photo = place.photo
             name = Path(place.path).name.encode("utf-8", "replace").decode()

@@ -58,6 +58,8 @@ class PhotoReply:
     height_px: int
     format: str
     offline: bool
+    place: str = ""  # where it was taken, by name
+    hidden: bool = False  # by its owner: found only by `is:hidden`
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,14 @@ class StatusReply:
     library_bytes: int
     thumbnail_bytes: int
     moving: MovingMessage | None = None
+    hidden: int = 0  # photos left out of every search until `is:hidden` asks for them
+
+
+@dataclass(frozen=True)
+class HideReply:
+    """Which photos are hidden now and were not, or the other way round."""
+
+    photos: list[int]
 
 
 @dataclass(frozen=True)

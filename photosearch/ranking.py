@@ -32,6 +32,7 @@ class Aim:
     skip: int | None = None  # the example itself
     known: Evidence = NO_EVIDENCE  # what is written on photos
     scale: Scale | None = None  # None: the bundle has no background
+    hidden: bool = False  # of hidden photos, not of the others
 
     @property
     def nat(self) -> float:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from photosearch.bundle import Background
-from photosearch.conditions import Condition, Group, NameHas
+from photosearch.conditions import Condition, Group, NameHas, asks_for_hidden
 from photosearch.encoder import Encoder
 from photosearch.fusion import NO_EVIDENCE, Evidence, evidence
 from photosearch.index.exact import best
@@ -186,6 +186,7 @@ class Search:
             query.like_photo_id,
             self._evidence(query, allowed),
             told,
+            asks_for_hidden(query.groups),
         )
         if query.by_date:
             return self._by_date(query, aim, named, show_all=show_all)
@@ -283,7 +284,8 @@ class Search:
             ids, cosines, every = self._candidates(aim, ask)
             first, scores = best(ids, aim.scores(ids, cosines), ask)
             nearest, heights = (first, scores) if aim.plain else best(ids, cosines, ask)
-            here = self._reader.located(np.union1d(first, nearest).tolist()) - {aim.skip}
+            both = np.union1d(first, nearest).tolist()
+            here = self._reader.findable(both, hidden=aim.hidden) - {aim.skip}
             top = next((c for i, c in _pairs(nearest, heights) if i in here), -1.0)
             found = [scored for scored in _pairs(first, scores) if scored[0] in here]
             if not show_all:
@@ -335,6 +337,7 @@ class Search:
         show_all: bool = False,
     ) -> tuple[Hit, ...]:
         ids = [photo_id for photo_id, _ in page]
+        of_hidden = asks_for_hidden(query.groups)
         names = _name_group(query)
         groups = [*query.groups, *filter(None, (names,))]
         known = NO_EVIDENCE if ranking.aim is None else ranking.aim.known
@@ -346,8 +349,8 @@ class Search:
         hits: list[Hit] = []
         for number, (photo_id, score) in enumerate(page):
             place = placed.get(photo_id)
-            if place is None:
-                continue  # deleted since it was ranked
+            if place is None or place.hidden != of_hidden:
+                continue  # deleted or hidden since it was ranked
             named = photo_id in ranking.named
             level = standing[number]
             why = meant(query, level, named, known.unwritten(photo_id), looked_like=looked_like)
@@ -366,6 +369,8 @@ class Search:
                     width_px=place.photo.width_px,
                     height_px=place.photo.height_px,
                     similar=sizes.get(photo_id, 1) - 1,
+                    place=place.town,
+                    hidden=of_hidden,
                     colour=None if place.photo.colour is None else f"#{place.photo.colour:06x}",
                 )
             )

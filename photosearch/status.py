@@ -42,6 +42,7 @@ def library_status(
         bundle=bundle.name,
         space=bundle.space,
         index="none",
+        hidden=reader.hidden() if reader else 0,
         library_bytes=size_bytes(place.library),
         thumbnail_bytes=(
             Thumbnails(place.thumbnails).size_bytes()

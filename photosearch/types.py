@@ -150,3 +150,5 @@ class Hit:
     height_px: int
     colour: str | None = None  # the photo's mean as "#rrggbb", to show before the photo is there
     similar: int = 0  # others like it (a burst, near duplicates) that this hit stands for
+    place: str = ""  # where it was taken, by name
+    hidden: bool = False  # by its owner: found only by `is:hidden`

@@ -8,6 +8,7 @@ from typing import Final
 from photosearch.conditions import (
     Condition,
     Favourite,
+    Hidden,
     InFolder,
     NameHas,
     OfFormat,
@@ -93,6 +94,8 @@ def _is(value: str, language: Language) -> Read:
         return (), f"is: knows {', '.join(dict.fromkeys(language.kinds.values()))}"
     if kind == "favourite":
         return (Favourite("is a favourite"),), ""
+    if kind == "hidden":
+        return (Hidden("is hidden"),), ""
     if kind == "screenshot":
         named = tuple(NameHas(name, "is a screenshot") for name in SCREENSHOTS)
         return (OfKind("screenshot", "is a screenshot"), *named), ""

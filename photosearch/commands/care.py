@@ -81,7 +81,8 @@ def run_status(args: Namespace) -> int:
         return 0
     for library in status.libraries:
         print(f"library\t{printable(library.path)}{' (offline)' if library.offline else ''}")
-    print(f"photos\t{status.photos:,} ({status.searchable:,} searchable)")
+    hidden = f", {status.hidden:,} of them hidden" if status.hidden else ""
+    print(f"photos\t{status.photos:,} ({status.searchable:,} searchable{hidden})")
     print(f"files\t{status.locations:,} photos, {status.failed:,} could not be read")
     print(f"daemon\t{f'process {status.pid}' if status.running else 'not running'}")
     print(f"indexing\t{_progress(status.indexing)}")

@@ -99,6 +99,7 @@ def indexing(
             else:
                 library.drop_other_spaces()
             yield ingest, library, switch
+            library.rest()
         finally:
             pool.close()
             library.close()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
 from PySide6.QtGui import QCursor, QGuiApplication, QKeyEvent, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QStackedLayout, QVBoxLayout
+from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout
 
 from photosearch.desktop import words
 from photosearch.desktop.asking import Asking, Question
@@ -21,6 +21,7 @@ from photosearch.desktop.grid import PICTURE, Grid
 from photosearch.desktop.keys import name_of
 from photosearch.desktop.likeness import Likeness
 from photosearch.desktop.make import button, label, spaced
+from photosearch.desktop.menu import photo_menu
 from photosearch.desktop.panels import KeyList, Message
 from photosearch.desktop.photos import Photos
 from photosearch.desktop.pills import Pills
@@ -33,6 +34,7 @@ from photosearch.desktop.walk import Act, At, Box, Held, act, onwards, walk
 from photosearch.desktop.ways import Ways
 from photosearch.errors import DaemonUnreachable, PhotosearchError
 from photosearch.protocol import SearchReply, StatusReply
+from photosearch.types import Hit
 
 CARD: Final = QSize(892, 636)
 STATUS_MS: Final = 2000  # between looks at what the daemon does, while the bar is seen
@@ -53,6 +55,7 @@ class Bar(Card):
         self._likeness = Likeness()
         self._show_all = False
         self._searchable: int | None = None  # photos, when the daemon was last looked at
+        self._to_say = ""  # when the photos have followed
         self._is_down = False  # the last question found no daemon
         # Searches, pictures and errands do not wait for each other.
         self._searches, self._pictures = Background(1), Background(3)
@@ -106,6 +109,7 @@ class Bar(Card):
                 (words.MORE, self.look_like),
                 (words.OPEN, lambda: self.deeds.open()),
                 (words.REVEAL, lambda: self.deeds.reveal()),
+                (words.HIDE, lambda: self.deeds.hide()),
                 (words.CLOSE, self.close_preview),
             ],
             similar=self.show_group,
@@ -117,6 +121,7 @@ class Bar(Card):
             photos=(self.grid, self.preview),
             asked=lambda: self._question.text,
             away=self.disappear,
+            changed=self._left_out,
         )
         self.key_list = KeyList(self)
         self.settings = SettingsPanel(self, self._daemon, self._errands)
@@ -288,13 +293,15 @@ class Bar(Card):
         known = self._question
         is_same = self._answer is not None and replace(question, count=known.count) == known
         kept = self.grid.chosen if is_same else None  # only the library changed
+        at = self.grid.at
         position = self.grid.verticalScrollBar().value() if is_same else 0
         self._question, self._answer, self._is_down = question, answer, False
         self._thumbnails.forget_waiting()
         self.photos.show(answer.hits)
         self.grid.verticalScrollBar().setValue(position)
         if kept is not None:
-            self.grid.choose(self.photos.row_of(kept.photo_id))
+            row = self.photos.row_of(kept.photo_id)  # where it is gone, the one behind it
+            self.grid.choose(row if row >= 0 else min(at, len(answer.hits) - 1))
         if not answer.hits:
             self.message.show_nothing(answer, question, show_all=self.show_all)
         self._body.setCurrentWidget(self.grid if answer.hits else self.message)
@@ -306,6 +313,9 @@ class Bar(Card):
             more = answer.more and relevant == len(answer.hits)
             self.count.setText(words.photos(relevant, more=more))
         self._show_foot()
+        if self._to_say:
+            self.foot.say(self._to_say, long=True)
+            self._to_say = ""
 
     def _show_failure(self, question: Question, error: PhotosearchError) -> None:
         if not isinstance(error, DaemonUnreachable):
@@ -339,8 +349,12 @@ class Bar(Card):
         if self._is_down:
             self.ask()
         elif before not in (None, status.searchable) and not self._asking.is_under_way:
-            count = min(max(len(self.photos.hits), 60), MAX_SHOWN)
-            self._asking.ask(self._wanted(count=count))
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """The same as what is shown, and as much of it."""
+        count = min(max(len(self.photos.hits), 60), MAX_SHOWN)
+        self._asking.ask(self._wanted(count=count))
 
     # --- the chosen photo ---------------------------------------------------------------------
 
@@ -360,18 +374,17 @@ class Bar(Card):
             self.preview.close_hit()
             self.grid.setFocus()
 
+    def _left_out(self, hit: Hit | None, text: str) -> None:
+        """A photo was hidden or found again. With the one whose burst is shown, go back."""
+        self._to_say = text
+        example = self._likeness.hit if self._likeness.is_group else None
+        if hit is not None and example is not None and hit.photo_id == example.photo_id:
+            return self.step_back()
+        self.close_preview()
+        return self._ask_again()
+
     def _show_menu(self, place: QPoint) -> None:
-        menu = QMenu(self)
-        hit = self.deeds.hit
-        if hit is not None and hit.similar:
-            menu.addAction(words.show_similar(hit.similar), self.show_group)
-        for text, run in (
-            (words.OPEN, self.deeds.open),
-            (words.REVEAL, self.deeds.reveal),
-            (words.COPY, self.deeds.copy),
-            (words.MORE, self.look_like),
-        ):
-            menu.addAction(text, run)
+        menu = photo_menu(self, self.deeds, look_like=self.look_like, show_group=self.show_group)
         menu.exec(place)
 
     # --- the foot -----------------------------------------------------------------------------
@@ -435,6 +448,8 @@ class Bar(Card):
             Act.REVEAL: self.deeds.reveal,
             Act.COPY: self.deeds.copy,
             Act.COPY_PATH: self.deeds.copy_path,
+            Act.LEAVE_OUT: self.deeds.hide,
+            Act.UNDO: self.deeds.undo,
             Act.LIKE: self.look_like,
             Act.GROUP: self.show_group,
             Act.LEAVE_GRID: self._leave_grid,

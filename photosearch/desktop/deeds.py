@@ -1,4 +1,4 @@
-"""What can be done with the chosen photo: open, show in its folder, copy. As deeds.js."""
+"""What can be done with the chosen photo: open, show in its folder, copy, hide. As deeds.js."""
 
 from __future__ import annotations
 
@@ -30,14 +30,20 @@ class Deeds:
         photos: tuple[Grid, Preview],
         asked: Callable[[], str],
         away: Callable[[], object],
+        changed: Callable[[Hit | None, str], object],
     ) -> None:
-        """`asked()`: the words that found what is shown; `away()` hides the bar."""
+        """`asked()`: the words that found what is shown; `away()` hides the bar. `changed(hit,
+        text)`: a photo is no part of the answer any more, or (None) some are again; and what to
+        say of it."""
         self._daemon = daemon
         self._background = background
         self._foot = foot
         self._grid, self._preview = photos
         self._asked = asked
         self._away = away
+        self._changed = changed
+        self._leaving: set[int] = set()  # photos that are being hidden
+        self._undo: tuple[list[int], bool] = ([], False)  # photos, and whether to hide them
         self._remembered = ""  # the search that was last told to be one
 
     @property
@@ -83,6 +89,39 @@ class Deeds:
                 then()
 
         self._background.submit(work, done)
+
+    def hide(self) -> None:
+        """Leave the photo, and those it stands for, out of every search; or find them again."""
+        hit = self.hit
+        if hit is None or hit.photo_id in self._leaving:
+            return
+        self._leaving.add(hit.photo_id)
+        is_hidden, similar = hit.hidden, hit.similar > 0
+
+        def done(outcome: Any) -> None:
+            self._leaving.discard(hit.photo_id)
+            if isinstance(outcome, PhotosearchError):
+                self._foot.say(str(outcome), trouble=True)
+                return
+            self._undo = (outcome, is_hidden)
+            say = words.found_again if is_hidden else words.hidden_now
+            self._changed(hit, say(words.name_of(hit.path), len(outcome)))
+
+        self._background.submit(
+            lambda: self._daemon.hide(hit.photo_id, hidden=not is_hidden, similar=similar), done
+        )
+
+    def undo(self) -> None:
+        """Take back the last hiding, photo by photo: others of a burst may have been hidden
+        before."""
+        (photo_ids, hidden), self._undo = self._undo, ([], False)
+
+        def take_back() -> None:
+            for photo_id in photo_ids:
+                self._daemon.hide(photo_id, hidden=hidden, similar=False)
+
+        if photo_ids:
+            self.errand(take_back, lambda: self._changed(None, words.UNDONE))
 
     def copy(self) -> None:
         hits = [self._preview.hit] if self._preview.hit else self._grid.selected

@@ -12,6 +12,7 @@ from photosearch.desktop.make import Line, button, label, spaced
 from photosearch.types import Hit
 
 SAY_MS: Final = 2500
+LONG: Final = 3  # times as long is said what may have to be read twice
 NAME_PX: Final = 300
 SAID_PX: Final = 450
 
@@ -34,12 +35,12 @@ class Foot(QHBoxLayout):
         self._timer = QTimer(self, singleShot=True, interval=SAY_MS)
         self._timer.timeout.connect(self.silent)
 
-    def say(self, text: str, *, trouble: bool = False) -> None:
+    def say(self, text: str, *, trouble: bool = False, long: bool = False) -> None:
         """A word in passing, where the photo's name stands."""
         self._name("trouble" if trouble else "name", text, SAID_PX)
         self.facts.show_text("")
         self.further.hide()
-        self._timer.start(SAY_MS * (3 if trouble else 1))
+        self._timer.start(SAY_MS * (LONG if trouble or long else 1))
 
     def show_hit(self, hit: Hit | None, *, offers: bool) -> None:
         """`offers`: whether there are less likely photos to be shown."""

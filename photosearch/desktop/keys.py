@@ -18,6 +18,7 @@ KEY_NAMES: Final = {
     Qt.Key.Key_Enter: "Enter",
     Qt.Key.Key_Escape: "Escape",
     Qt.Key.Key_Backspace: "Backspace",
+    Qt.Key.Key_Delete: "Delete",
 }
 
 

@@ -39,6 +39,7 @@ class Daemon(Protocol):
     def thumbnail(self, photo_id: int, size_px: int) -> bytes: ...
     def open_photo(self, photo_id: int) -> None: ...
     def reveal_photo(self, photo_id: int) -> None: ...
+    def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> list[int]: ...
     def status(self) -> StatusReply: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -92,6 +93,9 @@ class Source:
 
     def reveal_photo(self, photo_id: int) -> None:
         self._ask(lambda client: client.reveal_photo(photo_id))
+
+    def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> list[int]:
+        return self._ask(lambda client: client.hide(photo_id, hidden=hidden, similar=similar))
 
     def status(self) -> StatusReply:
         return self._ask(lambda client: client.status())
@@ -156,6 +160,8 @@ def grouped(photos: list[PhotoReply]) -> SearchReply:
             offline=photo.offline,
             width_px=photo.width_px,
             height_px=photo.height_px,
+            place=photo.place,
+            hidden=photo.hidden,
         )
         for rank, photo in enumerate(photos, start=1)
     ]

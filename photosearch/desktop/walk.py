@@ -33,6 +33,8 @@ class Act(Enum):
     COPY_PATH = auto()
     LIKE = auto()
     GROUP = auto()  # the similar photos it stands for
+    LEAVE_OUT = auto()  # of every search
+    UNDO = auto()
     TAKE = auto()  # the first suggestion
     LEAVE_GRID = auto()
     CLEAR = auto()
@@ -70,7 +72,7 @@ def onwards(text: str) -> tuple[str, ...]:
 def act(key: str, *, at: At, held: Held, box: Box) -> Act | None:
     """What a key asks for; None: it is typed, or the system's.
 
-    `key` is Left, Right, Up, Down, Home, End, Enter, Escape, Backspace or what it types.
+    `key` is Left, Right, Up, Down, Home, End, Enter, Escape, Backspace, Delete or what it types.
     """
     if at is At.BOX:
         return _in_box(key, held, box)
@@ -79,10 +81,11 @@ def act(key: str, *, at: At, held: Held, box: Box) -> Act | None:
     if held.alt:
         return None
     if held.control:
-        return (Act.COPY_PATH if held.shift else Act.COPY) if key == "c" else None
+        with_control = {"c": Act.COPY_PATH if held.shift else Act.COPY, "z": Act.UNDO}
+        return with_control.get(key)
     if key in ARROWS or key in ("Home", "End"):
         return Act.MOVE
-    common = {"/": Act.FOCUS_BOX, "?": Act.SHOW_KEYS}
+    common = {"/": Act.FOCUS_BOX, "?": Act.SHOW_KEYS, "Delete": Act.LEAVE_OUT}
     if at is At.PREVIEW:
         return {**common, " ": Act.CLOSE_PREVIEW, "Escape": Act.CLOSE_PREVIEW}.get(key)
     return {**common, " ": Act.PREVIEW, "Escape": Act.LEAVE_GRID}.get(key)

@@ -32,6 +32,9 @@ OPEN: Final = "Open"
 REVEAL: Final = "Show in folder"
 COPY: Final = "Copy"
 MORE: Final = "More like this"
+HIDE: Final = "Hide"
+UNHIDE: Final = "Find again"
+UNDONE: Final = "Undone"
 SUGGESTIONS: Final = "Suggestions"
 TRY: Final = "Try"
 SETTINGS: Final = "Settings"
@@ -69,6 +72,8 @@ KEYS: Final = (
     ("Ctrl Shift C", "Copy its path"),
     ("Shift Enter", "More like this photo"),
     ("Alt Enter", "The similar photos it stands for"),
+    ("Delete", "Hide the photo from search; the file stays"),
+    ("Ctrl Z", "Undo that"),
     ("Esc", "Back: preview, photos, text, away"),
     ("?", "This list"),
 )
@@ -139,6 +144,15 @@ def revealing(name: str) -> str:
     return f"Showing {name} in its folder…"
 
 
+def hidden_now(name: str, count: int) -> str:
+    what = photos(count) if count > 1 else name
+    return f"{what} will not be found any more. Ctrl Z takes it back."
+
+
+def found_again(name: str, count: int) -> str:
+    return f"{photos(count) if count > 1 else name} can be found again."
+
+
 def not_connected(name: str) -> str:
     return f"{name} is in a folder that is not connected now."
 
@@ -164,7 +178,7 @@ def day(taken: str | None) -> str:
 def alt(hit: Hit) -> str:
     """What a screen reader says of a photo."""
     similar = f"and {hit.similar:,} similar" if hit.similar else ""
-    parts = (name_of(hit.path), day(hit.taken), OFFLINE if hit.offline else "", similar)
+    parts = (name_of(hit.path), day(hit.taken), hit.place, OFFLINE if hit.offline else "", similar)
     return ", ".join(filter(None, parts))
 
 
@@ -172,7 +186,7 @@ def facts(hit: Hit) -> str:
     """A photo's line: when, how large, why it was found."""
     size = f"{hit.width_px:,} × {hit.height_px:,}"
     likely = "" if hit.relevant else LESS_LIKELY
-    parts = (day(hit.taken), size, OFFLINE if hit.offline else "", likely, *hit.why)
+    parts = (day(hit.taken), hit.place, size, OFFLINE if hit.offline else "", likely, *hit.why)
     return "  ·  ".join(filter(None, parts))
 
 

@@ -14,7 +14,7 @@ from photosearch.index.hnsw import layout
 from photosearch.index.neighbours import Index
 from photosearch.library.files import move_into_place
 from photosearch.library.opening import open_index, require_sound
-from photosearch.store import embeddings, facts, filters, graphs, groups, photos, schema
+from photosearch.store import embeddings, facts, filters, graphs, groups, hiding, photos, schema
 from photosearch.store.connection import (
     Connection,
     backup,
@@ -76,10 +76,10 @@ class LibraryReader:
         with self.reading() as db:
             return photos.places(db, photo_ids)
 
-    def located(self, photo_ids: Sequence[int]) -> set[int]:
-        """Those of these photos that have a location."""
+    def findable(self, photo_ids: Sequence[int], *, hidden: bool = False) -> set[int]:
+        """Those of these photos that have a location and are hidden, or are not."""
         with self.reading() as db:
-            return photos.located(db, photo_ids)
+            return photos.findable(db, photo_ids, hidden=hidden)
 
     def photo(self, photo_id: int) -> Photo | None:
         with self.reading() as db:
@@ -135,6 +135,11 @@ class LibraryReader:
     def group_members(self, photo_id: int) -> list[int]:
         with self.reading() as db:
             return groups.members(db, photo_id)
+
+    def hidden(self) -> int:
+        """How many photos are hidden."""
+        with self.reading() as db:
+            return hiding.count(db)
 
     def vocabulary(self) -> Vocabulary:
         """Words this library can be asked by."""

@@ -29,6 +29,7 @@ from photosearch.store import (
     folders,
     graphs,
     grouping,
+    hiding,
     names,
     photos,
     places,
@@ -115,12 +116,16 @@ class Library:
         """One transaction, in a file that was looked through before the first. What is deleted
         in it leaves no vector behind."""
         with named_damage(self.file):
-            if not self._sound:
-                require_sound(self._db, self.file)
-                self._sound = True
+            self._look_through()
             with transaction(self._db):
                 yield
                 embeddings.scrub(self._db)
+
+    def _look_through(self) -> None:
+        """Refuse a damaged file before the first write to it."""
+        if not self._sound:
+            require_sound(self._db, self.file)
+            self._sound = True
 
     # --- reading, on the writer's connection --------------------------------------------------
 
@@ -301,6 +306,9 @@ class Library:
             )
             if photo_id > MAX_ID:  # ids are given in order: the file's counter is damaged
                 raise LibraryDamaged(self.file, f"photo id {photo_id} is out of range")
+            if photo_id not in touched:
+                for path, _ in new.places:
+                    hiding.hide_edit(db, root_id, path, photo_id)
             vectors[photo_id] = new.vector
             if new.facts is not None:
                 self._tell(photo_id, new.facts)
@@ -347,6 +355,20 @@ class Library:
                 if vector is not None and vector.shape == (self.dim,):
                     self.index.add(photo_id, vector)
         self._changed += len(touched)
+
+    def hide(self, photo_ids: Iterable[int]) -> list[int]:
+        """Leave photos out of every answer; returns those that were not hidden before."""
+        with self._writing():
+            found = hiding.hide(self._db, photo_ids)
+        self._rested = False
+        return found
+
+    def unhide(self, photo_ids: Iterable[int]) -> list[int]:
+        """Let photos be found again; returns those that were hidden."""
+        with self._writing():
+            found = hiding.unhide(self._db, photo_ids)
+        self._rested = False
+        return found
 
     def purge_orphans(self, *, before_ns: int) -> list[bytes]:
         """Delete what is known of photos that have been gone since before this time.
@@ -437,7 +459,8 @@ class Library:
         was last emptied."""
         if not self._rested:
             with named_damage(self.file):
-                if self._sound and names.are_waiting(self._db):
+                if names.are_waiting(self._db):
+                    self._look_through()
                     with unless_held(self._db), transaction(self._db):
                         names.index_waiting(self._db)
                 self._rested = checkpoint(self._db)

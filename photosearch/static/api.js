@@ -87,6 +87,9 @@ export const pause = () => tell("/index/pause");
 export const resume = () => tell("/index/resume");
 export const open = (id) => tell(`/photos/${id}/open`);
 export const reveal = (id) => tell(`/photos/${id}/reveal`);
+/** With `similar`, the photos it is shown for as well. Answers {photos: ids that changed}. */
+export const hide = (id, similar = false) => tell(`/photos/${id}/hide`, { similar });
+export const unhide = (id, similar = false) => tell(`/photos/${id}/unhide`, { similar });
 export const events = () => new EventSource(`${API}/events`);
 export const thumbnail = (id) => `${API}/photos/${id}/thumbnail`;
 export const original = (id) => `${API}/photos/${id}/original`;

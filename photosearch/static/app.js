@@ -58,6 +58,8 @@ const deeds = new Deeds(byId("preview"), grid, toasts, {
   hasMore: () => results.answer.more,
   like: lookLike,
   group: showGroup,
+  gone: leaveOut,
+  back: () => results.refreshSoon(),
   meant: remember,
   closed: () => box.focus({ preventScroll: true }),
   keys: () => openKeys(panel),
@@ -80,6 +82,7 @@ const library = new LibraryPanel(panel, {
   forget: forgetSoon,
   isForgotten: (id) => forgetting.has(id),
   searchesForgotten: () => suggestions.renew(),
+  search: searchFor,
 });
 const foot = new Foot(byId("foot"), {
   pause: () => attempt(api.pause()),
@@ -263,6 +266,12 @@ function lookLike(hit, { isGroup = false } = {}) {
   ask();
 }
 
+/** A photo was hidden, or found again; with the photo of a burst that led here, go back. */
+function leaveOut(hit) {
+  if (likeness.isGroup && likeness.hit.photo_id === hit.photo_id) stopLooking();
+  else results.drop(hit);
+}
+
 /** Without the chip, the words from before it are back. */
 function stopLooking() {
   const before = likeness.end();
@@ -413,6 +422,8 @@ function listen() {
     open: () => deeds.open(grid.activeHit),
     reveal: () => deeds.reveal(grid.activeHit),
     like: () => lookLike(grid.activeHit),
+    hide: () => deeds.hide(grid.activeHit),
+    undo: () => toasts.undo(),
     group: () => showGroup(grid.activeHit),
     copy: () => deeds.copy(grid.activeHit),
     copyPath: () => deeds.copyPath(grid.activeHit),

@@ -1,4 +1,4 @@
-// What can be done with a photo: look at it large, open, show in its folder, copy, drag.
+// What can be done with a photo: look at it large, open, show in its folder, copy, hide, drag.
 
 import * as api from "./api.js";
 import { copyPath, copyPhoto, dragPhoto } from "./copying.js";
@@ -13,8 +13,9 @@ export class Deeds {
   #on;
   preview;
 
-  /** `on`: {attempt(call), hasMore(), like(hit), group(hit), meant(), closed(), keys()}; `meant()`
-   * is told when something is done with a photo: then the search was one. */
+  /** `on`: {attempt(call), hasMore(), like(hit), group(hit), gone(hit), back(), meant(), closed(),
+   * keys()}; `meant()` is told when something is done with a photo: then the search was one.
+   * `gone(hit)`: it is no part of the answer any more; `back()`: it is, after all. */
   constructor(dialog, grid, toasts, on) {
     this.#grid = grid;
     this.#toasts = toasts;
@@ -25,8 +26,10 @@ export class Deeds {
       reveal: (hit) => this.reveal(hit),
       copy: (hit) => this.copy(hit),
       copyPath: (hit) => this.copyPath(hit),
+      hide: (hit) => this.hide(hit),
       like: on.like,
       group: on.group,
+      undo: () => toasts.undo(),
       closed: on.closed,
       keys: on.keys,
     });
@@ -94,6 +97,22 @@ export class Deeds {
     } catch {
       this.#toasts.trouble(text.failed); // the browser refuses its clipboard
     }
+  }
+
+  /** Leave a photo, and those it stands for, out of every search; or find hidden ones again. */
+  async hide(hit) {
+    const [change, back] = hit.hidden ? [api.unhide, api.hide] : [api.hide, api.unhide];
+    const isOpen = this.preview.hit?.photo_id === hit.photo_id;
+    this.#on.gone(hit); // at once, so that the next press means the next photo
+    if (isOpen && this.#grid.activeHit) this.showPreview();
+    else if (isOpen) this.preview.close();
+    const words = hit.hidden ? text.foundAgain : text.hiddenNow;
+    const changing = this.#on.attempt(change(hit.photo_id, hit.similar > 0));
+    this.#toasts.undoable(words(fileName(hit.path), hit.similar + 1), async () => {
+      const { photos } = (await changing) ?? { photos: [] };
+      await Promise.all(photos.map((id) => this.#on.attempt(back(id))));
+    });
+    if (!(await changing)) this.#on.back();
   }
 
   drag(event) {

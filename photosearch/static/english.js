@@ -27,8 +27,8 @@ export function english({ number, count }) {
     lessLikely: "Less likely",
     showLessLikely: "Show less likely photos",
     hint: "Keys",
-    photoAlt: (name, date, offline, similar) =>
-      [name, date, offline ? "offline" : "", similar ? `and ${number(similar)} similar` : ""]
+    photoAlt: (name, date, place, offline, similar) =>
+      [name, date, place, offline ? "offline" : "", similar ? `and ${number(similar)} similar` : ""]
         .filter(Boolean)
         .join(", "),
     offline: "offline",
@@ -105,6 +105,8 @@ export function english({ number, count }) {
     forgetFolder: (path) => `Forget ${path}`,
     forgotten: (path) => `${path} is no longer searched. The photos stay where they are.`,
     undo: "Undo",
+    hiddenPhotos: (n) => `${count(n, "photo is", "photos are")} hidden from search.`,
+    showHidden: "Show",
     addFolder: "Add a folder",
     addFolderLabel: "Path of a folder of photos",
     add: "Add",
@@ -170,6 +172,11 @@ export function english({ number, count }) {
     reveal: "Show in folder",
     copy: "Copy",
     moreLikeThis: "More like this",
+    hide: "Hide",
+    unhide: "Find again",
+    hiddenNow: (name, n) =>
+      `${n > 1 ? photos(n) : name} will not be found any more. The ${n > 1 ? "files stay where they are" : "file stays where it is"}.`,
+    foundAgain: (name, n) => `${n > 1 ? photos(n) : name} can be found again.`,
     close: "Close",
     previous: "Previous photo",
     next: "Next photo",
@@ -191,6 +198,8 @@ export function english({ number, count }) {
       [["Ctrl", "Shift", "C"], "Copy its path"],
       [["Shift", "Enter"], "More like this photo"],
       [["Alt", "Enter"], "The similar photos it stands for"],
+      [["Delete"], "Hide the photo from search; the file stays"],
+      [["Ctrl", "Z"], "Undo that"],
       [["Esc"], "Back: preview, photos, text"],
       [["?"], "This list"],
     ],

@@ -9,7 +9,7 @@ import { afterRest } from "./timing.js";
 const REST_MS = 300; // typing goes on sooner than that; then nobody will see what is below the window
 
 export const altOf = (hit) =>
-  text.photoAlt(fileName(hit.path), day(hit.taken), hit.offline, hit.similar);
+  text.photoAlt(fileName(hit.path), day(hit.taken), hit.place, hit.offline, hit.similar);
 
 export class Grid {
   #root;

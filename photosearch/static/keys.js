@@ -5,7 +5,7 @@ import { isRightToLeft } from "./strings.js";
 /**
  * Hear keys for the box and for the whole page. `does`: {isElsewhere(), isInGrid(), isLooking(),
  * enterGrid(), leaveGrid(), move(key), preview(), open(), reveal(), like(), group(), copy(), copyPath(),
- * meant(), suggestion(), take(suggestion), clear(), stopLooking(), help()}.
+ * hide(), undo(), meant(), suggestion(), take(suggestion), clear(), stopLooking(), help()}.
  */
 export function listenToKeys(box, does) {
   const isSelecting = () => box.selectionStart !== box.selectionEnd;
@@ -34,6 +34,7 @@ export function listenToKeys(box, does) {
     if (command && key.toLowerCase() === "c" && does.isInGrid() && !isSelecting()) {
       return act(event, event.shiftKey ? does.copyPath : does.copy);
     }
+    if (command && key.toLowerCase() === "z" && does.isInGrid()) return act(event, does.undo);
     if (command || event.altKey || (event.shiftKey && key !== "?")) return;
     if (key === "Escape") return act(event, escapeKey);
     if (key === "?" && (does.isInGrid() || box.value === "")) return act(event, does.help);
@@ -49,6 +50,7 @@ export function listenToKeys(box, does) {
       return;
     }
     if (key === " ") act(event, does.preview);
+    else if (key === "Delete") act(event, () => event.repeat || does.hide());
     else if (/^(Arrow|Home$|End$)/.test(key)) act(event, () => does.move(key));
   }
 

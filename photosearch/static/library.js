@@ -7,14 +7,17 @@ import { shown } from "./paths.js";
 import { text } from "./strings.js";
 
 const COMPLETE_MS = 120; // after a key press, before folders are looked up
+const HIDDEN = "is:hidden"; // the search that finds what no other does
 
 export class LibraryPanel {
   #dialog;
   #on;
   #folders = make("ul", { class: "files" });
+  #hidden = make("ul", { class: "files" }); // photos that no search shows, and the search that does
   #shown = ""; // the folders listed, so that a status without news redraws nothing
 
-  /** `on`: {attempt(call), say(words), forget(library), isForgotten(id), searchesForgotten()}. */
+  /** `on`: {attempt(call), say(words), forget(library), isForgotten(id), searchesForgotten(),
+   * search(words)}. */
   constructor(dialog, on) {
     this.#dialog = dialog;
     this.#on = on;
@@ -31,6 +34,7 @@ export class LibraryPanel {
       make("h3", {}, text.folders),
       this.#folders,
       this.#adding(),
+      this.#hidden,
       make("h3", {}, text.settings),
       make("div", { class: "settings" }, ...settings.map((each) => this.#setting(each))),
       make(
@@ -42,12 +46,13 @@ export class LibraryPanel {
     );
   }
 
-  /** The folders as they are now. */
-  show({ libraries }) {
+  /** The folders as they are now, and how many photos are hidden. */
+  show({ libraries, hidden = 0 }) {
     const known = libraries.filter((each) => !this.#on.isForgotten(each.id));
-    const key = JSON.stringify(known);
+    const key = JSON.stringify([known, hidden]);
     if (key === this.#shown) return;
     this.#shown = key;
+    this.#showHidden(hidden);
     this.#folders.replaceChildren(
       ...known.map((library) => {
         const path = shown(library.path);
@@ -57,6 +62,16 @@ export class LibraryPanel {
         return make("li", { class: "withdeed" }, make("span", {}, make("b", {}, path), away), forget);
       }),
     );
+  }
+
+  #showHidden(count) {
+    const show = button(text.showHidden, () => {
+      this.#dialog.close();
+      this.#on.search(HIDDEN);
+    }, { className: "small" });
+    const row = make("li", { class: "withdeed" }, make("span", {}, text.hiddenPhotos(count)), show);
+    this.#hidden.hidden = count === 0;
+    this.#hidden.replaceChildren(...(count ? [row] : []));
   }
 
   #adding() {

@@ -21,12 +21,13 @@ export class Preview {
   #why = make("ul", { class: "why", "aria-label": text.why });
   #folder = make("p", { class: "folder" });
   #similar = button("", () => this.#on.group(this.hit), { className: "tool" });
+  #hide = button("", () => this.#on.hide(this.hit), { className: "tool", leading: icon("hide") });
   #previous;
   #next;
   hit = null; // the photo shown; null: closed
 
-  /** `on`: {move(step), open(hit), reveal(hit), copy(hit), copyPath(hit), like(hit), group(hit), closed(),
-   * keys()}. */
+  /** `on`: {move(step), open(hit), reveal(hit), copy(hit), copyPath(hit), hide(hit), like(hit),
+   * group(hit), closed(), keys(), undo()}. */
   constructor(dialog, on) {
     this.#dialog = dialog;
     this.#on = on;
@@ -50,6 +51,7 @@ export class Preview {
       act(text.copy, "copy", () => this.#on.copy(this.hit)),
       act(text.open, "open", () => this.#on.open(this.hit)),
       act(text.reveal, "folder", () => this.#on.reveal(this.hit)),
+      this.#hide,
       button(text.close, () => this.close(), {
         className: "tool",
         leading: icon("close"),
@@ -73,6 +75,7 @@ export class Preview {
     this.#name.textContent = fileName(hit.path);
     this.#facts.textContent = [
       moment(hit.taken),
+      hit.place,
       text.pixels(hit.width_px, hit.height_px),
       hit.offline ? text.offline : "",
     ]
@@ -82,6 +85,7 @@ export class Preview {
     this.#why.replaceChildren(...hit.why.map((reason) => make("li", {}, reason)));
     this.#similar.hidden = !hit.similar;
     this.#similar.textContent = hit.similar ? text.showSimilar(hit.similar) : "";
+    this.#hide.querySelector(".label").textContent = hit.hidden ? text.unhide : text.hide;
     this.#why.hidden = hit.why.length === 0;
     this.#previous.disabled = isFirst;
     this.#next.disabled = isLast;
@@ -121,6 +125,7 @@ export class Preview {
       event.preventDefault();
       return event.shiftKey ? this.#on.copyPath(this.hit) : this.#on.copy(this.hit);
     }
+    if (command && event.key.toLowerCase() === "z") return void this.#on.undo();
     if ((event.key === "Enter" || event.key === " ") && onButton) return;
     const run = {
       ArrowLeft: () => this.#on.move("ArrowLeft"),
@@ -136,6 +141,7 @@ export class Preview {
         else if (command) this.#on.reveal(this.hit);
         else this.#on.open(this.hit);
       },
+      Delete: () => this.#on.hide(this.hit),
       "?": () => this.#on.keys(),
     }[event.key];
     if (!run || (event.repeat && !event.key.startsWith("Arrow"))) return;

@@ -86,6 +86,16 @@ export class Results {
     }
   }
 
+  /** A photo is no part of the answer any more: the one behind it is the chosen one now. */
+  drop(hit) {
+    const { active, hits } = this.#grid;
+    const left = hits.filter((each) => each.photo_id !== hit.photo_id);
+    if (left.length === hits.length) return;
+    const wasChosen = hits[active]?.photo_id === hit.photo_id;
+    this.#paint(left);
+    if (wasChosen) this.#grid.activate(Math.min(active, left.length - 1));
+  }
+
   // --- painting -------------------------------------------------------------------------------
 
   #paint(hits, how) {

@@ -10,6 +10,7 @@ export const UNDO_MS = 10_000;
 export class Toasts {
   #root;
   #places;
+  #undo = null; // of the note that offers it
 
   /** `places()` names open dialogs, topmost first: what is said must lie above them. */
   constructor(root, places) {
@@ -28,12 +29,19 @@ export class Toasts {
   /** Say what is about to be done; `undo` instead of it, for ten seconds. */
   undoable(words, undo) {
     const note = make("p", { class: "toast", role: "status" }, words);
-    const back = button(text.undo, () => {
+    this.#undo = () => {
+      if (!note.isConnected) return false;
       note.remove();
       undo();
-    });
-    note.append(back);
+      return true;
+    };
+    note.append(button(text.undo, this.#undo));
     this.#show(note, UNDO_MS);
+  }
+
+  /** Undo what a note still offers to; answers whether one did. */
+  undo() {
+    return this.#undo?.() ?? false;
   }
 
   #show(note, milliseconds) {

@@ -21,6 +21,7 @@ from photosearch.conditions import (
     Condition,
     Favourite,
     Group,
+    Hidden,
     InFolder,
     NameHas,
     OfFormat,
@@ -33,12 +34,13 @@ from photosearch.conditions import (
     TakenIn,
     TakenNear,
     Written,
+    asks_for_hidden,
 )
 from photosearch.store.connection import Connection
 from photosearch.store.names import locations_named
-from photosearch.store.photos import MAX_SQL_VARIABLES, Place, join, roots
+from photosearch.store.photos import MAX_SQL_VARIABLES, PLACE, Place, roots, to_place
 from photosearch.store.places import KM_PER_DEGREE, distance_km, named
-from photosearch.types import Ids, Photo
+from photosearch.types import Ids
 from photosearch.wording import has_bytes
 
 TRIGRAM: Final = 3  # characters; FTS5 finds nothing shorter
@@ -68,8 +70,11 @@ class _Clause:
 
 
 def matching(db: Connection, groups: Sequence[Group], *, newest_first: bool = False) -> Ids:
-    """Photos with a location that meet every group: by id, or newest first."""
+    """Photos with a location that meet every group: by id, or newest first. Hidden ones are
+    among them only where the groups ask for them."""
     where, values = _where(db, groups)
+    if not asks_for_hidden(groups):
+        where += " AND p.id NOT IN (SELECT photo_id FROM hidden)"
     rows = db.execute(
         "SELECT p.id FROM photos p WHERE"
         f" EXISTS (SELECT 1 FROM locations WHERE photo_id = p.id){where}"
@@ -111,16 +116,15 @@ def places_matching(
         part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
         marks = ", ".join("?" * len(part))
         rows = db.execute(
-            "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
-            " p.colour, r.path, l.path, r.offline"
-            " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
+            f"SELECT {PLACE} FROM photos p"
+            " JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
             f" WHERE p.id IN ({marks}) AND (SELECT photo_id FROM locations WHERE id = l.id) = p.id"
             f" ORDER BY {best}r.offline, l.id",
             [*part, *values],
         )
-        for *fields, root, path, offline in rows:
-            if fields[0] not in found:
-                found[fields[0]] = Place(Photo(*fields), join(root, path), bool(offline))
+        for row in rows:
+            if row[0] not in found:
+                found[row[0]] = to_place(row)
     return found
 
 
@@ -194,6 +198,8 @@ def _clause(db: Connection, condition: Condition) -> _Clause:
             return _near(db, place, within_km)
         case Favourite():
             return _Clause(_facts("rating >= ?"), (FAVOURITE_STARS,))
+        case Hidden():
+            return _Clause("p.id IN (SELECT photo_id FROM hidden)")
 
 
 def _facts(sql: str) -> str:

@@ -2,15 +2,16 @@
 
 Names enter it 64 at a time, by a trigger, and when the writer rests: one at a time each would
 cost a commit as much as all else that it writes. What waits is looked through with every
-question, by an index of its own that lives as long as the question: so the two agree on what
-a name contains, down to the case of every script.
+question, by an index of its own in memory, kept while the same names wait: so the two agree
+on what a name contains, down to the case of every script.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import sqlite3
+import threading
 from typing import Final
 
 from photosearch.store.connection import Connection
@@ -35,14 +36,24 @@ def _waiting_named(db: Connection, pattern: str) -> list[int]:
     rows = db.execute(f"SELECT id, path FROM locations WHERE {_WAITS}").fetchall()
     if not rows:
         return []
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as aside:
-        aside.execute("CREATE VIRTUAL TABLE names USING fts5(path, tokenize = 'trigram')")
-        # Cast there: bytes that are not UTF-8 could not pass through a str.
-        aside.executemany(
-            "INSERT INTO names (rowid, path) VALUES (?, '/' || CAST(? AS TEXT))", rows
+    with _ONE_AT_A_TIME:  # threads share it
+        found = _aside(tuple(rows)).execute(
+            "SELECT rowid FROM names WHERE names MATCH ?", (pattern,)
         )
-        found = aside.execute("SELECT rowid FROM names WHERE names MATCH ?", (pattern,))
         return [row[0] for row in found]
+
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+
+
+@functools.lru_cache(maxsize=2)
+def _aside(rows: tuple[tuple[int, bytes], ...]) -> sqlite3.Connection:
+    """An index of these names alone. Making it takes longer than a dozen questions."""
+    aside = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    aside.execute("CREATE VIRTUAL TABLE names USING fts5(path, tokenize = 'trigram')")
+    # Cast there: bytes that are not UTF-8 could not pass through a str.
+    aside.executemany("INSERT INTO names (rowid, path) VALUES (?, '/' || CAST(? AS TEXT))", rows)
+    return aside
 
 
 def are_waiting(db: Connection) -> bool:

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from photosearch.store.connection import Connection
 from photosearch.types import Location, Photo, Root, Stamp
@@ -333,6 +333,20 @@ class Place:
     photo: Photo
     path: str  # absolute
     offline: bool
+    town: str  # where it was taken, as "Vanves, Paris, France"; "" where nothing says
+    hidden: bool
+
+
+PLACE: Final = (  # of a photo p, its location l and its root r; `to_place` reads it
+    "p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken, p.colour, r.path, l.path,"
+    " r.offline, ifnull((SELECT place FROM facts WHERE photo_id = p.id), ''),"
+    " EXISTS (SELECT 1 FROM hidden WHERE photo_id = p.id)"
+)
+
+
+def to_place(row: tuple[Any, ...]) -> Place:
+    *photo, root, path, offline, town, hidden = row
+    return Place(Photo(*photo), join(root, path), bool(offline), town, bool(hidden))
 
 
 def places(db: Connection, photo_ids: Sequence[int]) -> dict[int, Place]:
@@ -345,29 +359,32 @@ def places(db: Connection, photo_ids: Sequence[int]) -> dict[int, Place]:
         part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
         marks = ", ".join("?" * len(part))
         rows = db.execute(
-            "SELECT p.id, p.content_hash, p.width_px, p.height_px, p.format, p.taken,"
-            " p.colour, r.path, l.path, r.offline"
-            " FROM photos p JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
+            f"SELECT {PLACE} FROM photos p"
+            " JOIN locations l ON l.photo_id = p.id JOIN roots r ON r.id = l.root_id"
             f" WHERE p.id IN ({marks})"
             # The row itself is asked, not the index that led to it: that may be damaged.
             " AND (SELECT photo_id FROM locations WHERE id = l.id) = p.id"
             " ORDER BY r.offline, l.id",
             part,
         )
-        for *fields, root, path, offline in rows:
-            if fields[0] not in found:
-                found[fields[0]] = Place(Photo(*fields), join(root, path), bool(offline))
+        for row in rows:
+            if row[0] not in found:
+                found[row[0]] = to_place(row)
     return found
 
 
-def located(db: Connection, photo_ids: Sequence[int]) -> set[int]:
-    """Those of these photos that have a location, by the index alone: a third of what it takes
-    to say where, which `places` does for the few that are shown."""
+def findable(db: Connection, photo_ids: Sequence[int], *, hidden: bool) -> set[int]:
+    """Those of these photos that have a location and are hidden, or are not. By indexes alone: a
+    third of what it takes to say where, which `places` does for the few that are shown."""
     found: set[int] = set()
     for start in range(0, len(photo_ids), MAX_SQL_VARIABLES):
         part = [int(photo_id) for photo_id in photo_ids[start : start + MAX_SQL_VARIABLES]]
         marks = ", ".join("?" * len(part))
-        rows = db.execute(f"SELECT photo_id FROM locations WHERE photo_id IN ({marks})", part)
+        rows = db.execute(
+            f"SELECT photo_id FROM locations WHERE photo_id IN ({marks})"
+            f" AND photo_id {'IN' if hidden else 'NOT IN'} (SELECT photo_id FROM hidden)",
+            part,
+        )
         found.update(row[0] for row in rows)
     return found
 
@@ -379,9 +396,10 @@ def join(root: bytes, path: bytes) -> str:
 
 
 def newest(db: Connection, limit: int) -> list[int]:
-    """Ids of the photos taken last; those without a date by their file's time."""
+    """Ids of the photos taken last, but hidden ones; those without a date by their file's time."""
     rows = db.execute(
-        "SELECT p.id FROM photos p JOIN locations l ON l.photo_id = p.id GROUP BY p.id"
+        "SELECT p.id FROM photos p JOIN locations l ON l.photo_id = p.id"
+        " WHERE p.id NOT IN (SELECT photo_id FROM hidden) GROUP BY p.id"
         " ORDER BY coalesce(p.taken, strftime('%Y-%m-%dT%H:%M:%S', max(l.mtime_ns) / 1000000000,"
         " 'unixepoch')) DESC, p.id DESC LIMIT ?",
         (limit,),

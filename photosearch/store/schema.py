@@ -429,6 +429,15 @@ def _names_by_64(db: Connection) -> None:
     )
 
 
+def m009_hidden(db: Connection) -> None:
+    """Photos that are left out of every answer until they are asked for as hidden ones."""
+    db.execute(
+        "CREATE TABLE hidden ("
+        " photo_id INTEGER PRIMARY KEY REFERENCES photos(id) ON DELETE CASCADE"
+        ") STRICT"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
@@ -438,6 +447,7 @@ MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m006_slabs,
     m007_sidecars,
     m008_few_pages,
+    m009_hidden,
 )
 
 

@@ -25,7 +25,7 @@ class Vocabulary:
 
 
 def vocabulary(db: Connection) -> Vocabulary:
-    """Read it; about 0.2 s at 100,000 photos, for the paths."""
+    """Read it, but from hidden photos; about 0.2 s at 100,000 photos, for the paths."""
     return Vocabulary(
         folders=_commonest(_folders(db)),
         places=_commonest(_each(db, "place", ", ")),
@@ -38,7 +38,11 @@ def vocabulary(db: Connection) -> Vocabulary:
 
 def _folders(db: Connection) -> Counter[str]:
     found: Counter[str] = Counter()
-    for (path,) in db.execute("SELECT path FROM locations WHERE photo_id IS NOT NULL"):
+    rows = db.execute(
+        "SELECT path FROM locations WHERE photo_id IS NOT NULL"
+        " AND photo_id NOT IN (SELECT photo_id FROM hidden)"
+    )
+    for (path,) in rows:
         for part in path.split(b"/")[:-1]:
             found[part.decode("utf-8", "ignore")] += 1
     return found
@@ -49,7 +53,8 @@ def _each(db: Connection, column: str, parting: str | None) -> Counter[str]:
     found: Counter[str] = Counter()
     rows = db.execute(
         f"SELECT {column}, count(*) FROM facts f WHERE {column} != ''"
-        f" AND EXISTS (SELECT 1 FROM locations WHERE photo_id = f.photo_id) GROUP BY {column}"
+        f" AND EXISTS (SELECT 1 FROM locations WHERE photo_id = f.photo_id)"
+        f" AND f.photo_id NOT IN (SELECT photo_id FROM hidden) GROUP BY {column}"
     )
     for text, count in rows:
         for part in (text,) if parting is None else text.split(parting):
@@ -60,7 +65,8 @@ def _each(db: Connection, column: str, parting: str | None) -> Counter[str]:
 def _years(db: Connection) -> Counter[str]:
     rows = db.execute(
         "SELECT substr(taken, 1, 4) AS year, count(*) FROM photos p WHERE taken IS NOT NULL"
-        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = p.id) GROUP BY year"
+        " AND EXISTS (SELECT 1 FROM locations WHERE photo_id = p.id)"
+        " AND p.id NOT IN (SELECT photo_id FROM hidden) GROUP BY year"
     )
     return Counter({year: count for year, count in rows if year.isdigit()})
 

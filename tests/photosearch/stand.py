@@ -71,6 +71,8 @@ class Stand:
         self.set = {"history": 1, "pause_on_battery": 0, "max_cpu": 100}
         self.refuses = False  # a setting
         self.pages: list[str] = []
+        self.hidings: list[tuple[int, bool, bool]] = []  # photo, hidden, with similar ones
+        self.put_away: list[Hit] = []
 
     def search(self, question: Question) -> protocol.SearchReply:
         self.asked.append(question)
@@ -138,6 +140,18 @@ class Stand:
 
     def reveal_photo(self, photo_id: int) -> None:
         self.opened.append(("reveal", photo_id))
+
+    def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> list[int]:
+        if self.refuses:
+            raise PhotosearchError("There is no such photo.")
+        self.hidings.append((photo_id, hidden, similar))
+        if hidden:
+            self.put_away += [hit for hit in self.hits if hit.photo_id == photo_id]
+            self.hits = [hit for hit in self.hits if hit.photo_id != photo_id]
+        else:
+            self.hits = sorted([*self.hits, *self.put_away], key=lambda hit: hit.rank)
+            self.put_away = []
+        return [photo_id]
 
     def status(self) -> protocol.StatusReply:
         if self.fails is not None:

@@ -185,7 +185,7 @@ def test_search_answers_hits_with_all_their_fields(desk: Desk) -> None:
     hit = found["hits"][0]
     assert set(hit) == {
         "rank", "score", "path", "photo_id", "taken", "why", "relevant", "offline",
-        "width_px", "height_px", "colour", "similar",
+        "width_px", "height_px", "colour", "similar", "place", "hidden",
     }  # fmt: skip
     assert Path(hit["path"]).is_file()
     with Image.open(hit["path"]) as photo:

@@ -34,7 +34,7 @@ from photosearch.conditions import (
 from photosearch.library import Changes, Embedded, Library
 from photosearch.store import filters, photos, schema
 from photosearch.store.connection import open_writer, transaction
-from photosearch.store.names import index_waiting
+from photosearch.store.names import _aside, are_waiting, index_waiting
 from photosearch.types import Stamp
 
 DIM = 4
@@ -451,3 +451,27 @@ def test_a_photo_is_known_by_its_path(shelf: Shelf) -> None:
         assert reader.photo_at(path) == photo_id, path
     for path in ("/mnt/My Pictures 2/a b/c.jpg", "c.jpg", "", ".", "../c.jpg", "/", "a b", "~/c"):
         assert reader.photo_at(path) is None, path
+
+
+def test_names_that_wait_are_indexed_by_a_program_that_writes_nothing_else(shelf: Shelf) -> None:
+    """As a daemon does whose folders are away, or at rest since `index` was killed."""
+    shelf.put("waits.jpg")
+    file, space, dim = shelf.library.file, shelf.library.space, shelf.library.dim
+    shelf.library.close()
+    shelf.library = Library(file, space=space, dim=dim, bundle="b")
+    with shelf.library.reader.reading() as db:
+        assert are_waiting(db)
+        shelf.library.rest()
+        assert not are_waiting(db)
+    assert shelf.having("waits") == {"waits.jpg"}
+
+
+def test_the_index_of_waiting_names_is_made_once_while_the_same_names_wait(shelf: Shelf) -> None:
+    shelf.put("one.jpg")
+    _aside.cache_clear()
+    for _ in range(5):
+        assert len(shelf.having("one")) == 1
+    assert _aside.cache_info().misses == 1
+    shelf.put("one more.jpg")
+    assert len(shelf.having("one")) == 2
+    assert _aside.cache_info().misses == 2

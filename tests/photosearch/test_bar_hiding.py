@@ -1,0 +1,117 @@
+"""Leaving a photo out of search in the native bar, and taking that back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("PySide6.QtWidgets", reason="Qt is not installed", exc_type=ImportError)
+pytest.importorskip("pytestqt", reason="pytest-qt is not installed")
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+from stand import KEY, WAIT_MS, Stand, hit, names
+
+from photosearch.desktop import words
+from photosearch.desktop.bar import Bar
+from photosearch.desktop.menu import photo_menu
+
+# Switched off for the others in pyproject.toml: without Qt's system libraries it ends every run.
+pytest_plugins = ["pytestqt.plugin"]
+
+Type = Callable[[str], None]
+CONTROL = Qt.KeyboardModifier.ControlModifier
+
+
+@pytest.fixture
+def greens(bar: Bar, type_in: Type, qtbot: QtBot) -> Bar:
+    type_in("green")
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 12, timeout=WAIT_MS)
+    qtbot.keyClick(bar.box, KEY.Key_Down)
+    return bar
+
+
+def test_delete_hides_and_control_z_takes_it_back(greens: Bar, stand: Stand, qtbot: QtBot) -> None:
+    bar, before = greens, names(greens)
+    qtbot.keyClick(bar.grid, KEY.Key_Right)
+    qtbot.keyClick(bar.grid, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: names(bar) == [*before[:1], *before[2:]], timeout=WAIT_MS)
+    assert stand.hidings == [(4, True, False)]
+    assert bar.grid.at == 1  # the one behind it
+    assert bar.foot.name.toolTip().startswith("green4.jpg will not be found any more.")
+    qtbot.keyClick(bar.grid, KEY.Key_Z, CONTROL)
+    qtbot.waitUntil(lambda: names(bar) == before, timeout=WAIT_MS)
+    assert stand.hidings[1:] == [(4, False, False)]
+    qtbot.keyClick(bar.grid, KEY.Key_Z, CONTROL)  # there is nothing more to take back
+    qtbot.wait(50)
+    assert len(stand.hidings) == 2
+
+
+def test_the_last_photo_hidden_leaves_the_one_before_it_chosen(greens: Bar, qtbot: QtBot) -> None:
+    bar = greens
+    qtbot.keyClick(bar.grid, KEY.Key_End)
+    qtbot.keyClick(bar.grid, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 11, timeout=WAIT_MS)
+    assert bar.grid.at == 10
+
+
+def test_from_the_preview_it_closes(greens: Bar, qtbot: QtBot) -> None:
+    bar = greens
+    qtbot.keyClick(bar.grid, KEY.Key_Space)
+    assert bar.preview.isVisible()
+    qtbot.keyClick(bar.preview, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 11, timeout=WAIT_MS)
+    assert not bar.preview.isVisible()
+
+
+def test_a_burst_goes_together(bar: Bar, stand: Stand, type_in: Type, qtbot: QtBot) -> None:
+    stand.hits[1] = hit(2, "green2.jpg", similar=2)
+    type_in("green")
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 12, timeout=WAIT_MS)
+    qtbot.keyClick(bar.box, KEY.Key_Down)
+    qtbot.keyClick(bar.grid, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: stand.hidings == [(2, True, True)], timeout=WAIT_MS)
+
+
+def test_hiding_the_photo_that_a_burst_was_opened_from_leads_back(
+    bar: Bar, stand: Stand, type_in: Type, qtbot: QtBot
+) -> None:
+    stand.hits[1] = hit(2, "green2.jpg", similar=2)
+    type_in("green")
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 12, timeout=WAIT_MS)
+    qtbot.keyClick(bar.box, KEY.Key_Down)
+    qtbot.keyClick(bar.grid, KEY.Key_Return, Qt.KeyboardModifier.AltModifier)
+    qtbot.waitUntil(lambda: bar._question.is_group, timeout=WAIT_MS)
+    qtbot.keyClick(bar.box, KEY.Key_Down)
+    qtbot.keyClick(bar.grid, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: bar._question.text == "green", timeout=WAIT_MS)
+    assert not bar.chip.isVisible()
+    assert stand.hidings == [(2, True, False)]
+
+
+def test_a_refusal_is_told(greens: Bar, stand: Stand, qtbot: QtBot) -> None:
+    stand.refuses = True
+    qtbot.keyClick(greens.grid, KEY.Key_Delete)
+    qtbot.waitUntil(
+        lambda: greens.foot.name.toolTip() == "There is no such photo.", timeout=WAIT_MS
+    )
+    assert len(greens.photos.hits) == 12
+
+
+def test_the_menu_hides_a_photo_and_finds_a_hidden_one_again(
+    greens: Bar, stand: Stand, qtbot: QtBot
+) -> None:
+    def texts() -> list[str]:
+        made = photo_menu(
+            greens, greens.deeds, look_like=greens.look_like, show_group=greens.show_group
+        )
+        return [action.text() for action in made.actions()]
+
+    assert texts()[-1] == words.HIDE
+    chosen = greens.grid.chosen
+    assert chosen is not None
+    object.__setattr__(chosen, "hidden", True)
+    assert texts()[-1] == words.UNHIDE
+    qtbot.keyClick(greens.grid, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: stand.hidings == [(chosen.photo_id, False, False)], timeout=WAIT_MS)
