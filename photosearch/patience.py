@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import sys
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,6 +21,8 @@ from photosearch.guard import PAGE_HEADERS, ApiError
 
 REQUEST_SECONDS: Final = 15.0  # from a request's first byte, or the connection's begin, to its end
 STALLED_SECONDS: Final = 60.0  # for the reader to take the next 48 KB of an answer
+# On, for no time at all; of two shorts on Windows and two ints elsewhere.
+NO_LINGERING: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 # h11's words where there is no Host, or more than one: it looks before we can.
 NO_HOST: Final = ("Missing mandatory Host: header", "Found multiple Host: headers")
 
@@ -102,8 +105,12 @@ class PatientProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         transport: Any = self.transport
-        if transport is not None:
-            transport.abort()  # close() would wait for the reader
+        if transport is None:
+            return
+        connection = transport.get_extra_info("socket")
+        if connection is not None:  # the system, too, would go on with the megabytes it has
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+        transport.abort()  # close() would wait for the reader
 
 
 def refusal_of(error: BaseException | None) -> ApiError:
