@@ -178,6 +178,8 @@ def test_in_forced_colours_the_chosen_photo_and_the_box_still_show(
 ) -> None:
     window = open_page(forced_colors="active")
     assert window.page.evaluate("matchMedia('(forced-colors: active)').matches")
+    ground = window.page.locator("#foot").evaluate("foot => getComputedStyle(foot).backgroundColor")
+    assert ground.startswith("rgb("), ground  # not rgba: no photo shows through
     bar = window.page.locator(".bar").evaluate("bar => getComputedStyle(bar).outlineStyle")
     assert bar == "solid"
     window.press("ArrowDown")
