@@ -1,6 +1,6 @@
 """Kill the writer at random moments and see that nothing committed is lost.
 
-    python benchmarks/kill9.py --rounds 1000 [--seed N] [--json]
+    python benchmarks/kill9.py --rounds 1000 [--seed N]
 
 Each round forks a writer that adds, moves, rejects and deletes photos in batches, learns and
 keeps cells and, in every other round, a graph (from the first photos on), empties the WAL,

@@ -20,6 +20,7 @@ from photosearch.errors import LibraryDamaged
 from photosearch.home import Home
 from photosearch.index.neighbours import Index
 from photosearch.library import LibraryReader, size_bytes
+from photosearch.numbers import counted
 from photosearch.roots import is_at_hand
 from photosearch.store.photos import join
 from photosearch.types import Matrix, Root
@@ -149,7 +150,8 @@ def check_watches(roots: list[Root]) -> Finding:
     limit = int(INOTIFY_LIMIT.read_text())
     folders = sum(count_folders(root.path) for root in roots)
     others = watches_of_others()
-    found = f"{folders:,} folders to watch, {others:,} watched by other programs, limit {limit:,}"
+    mine = counted(folders, "folder")
+    found = f"{mine} to watch, {others:,} watched by other programs, limit {limit:,}"
     if folders + others <= WATCH_SHARE * limit:
         return Finding("watch", True, found, "")
     wanted = max(524_288, 2 * (folders + others))
@@ -194,7 +196,8 @@ def check_disk(place: Home) -> Finding:
 def check_photos(subject: Subject, bad: list[protocol.UnsearchableMessage]) -> Finding:
     """How many of the files are searchable."""
     counts = subject.reader.counts(subject.space)
-    found = f"{counts.embedded:,} photos searchable, {len(bad):,} files are not"
+    photos, files = counted(counts.embedded, "photo"), counted(len(bad), "file is", "files are")
+    found = f"{photos} searchable, {files} not"
     advices = Counter(item.advice for item in bad if item.advice)
     if not advices:
         return Finding("photos", True, found, "")

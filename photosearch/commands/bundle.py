@@ -19,6 +19,7 @@ from photosearch.commands.common import (
 )
 from photosearch.errors import PhotosearchError, UsageError
 from photosearch.home import Home, open_home
+from photosearch.numbers import counted
 
 if TYPE_CHECKING:
     from photosearch.bundle import Bundle
@@ -133,8 +134,9 @@ def run_use(args: Namespace) -> int:
         moving = None
     if moving is not None:
         print(
-            f"photosearch: moving to {moving.bundle}: {moving.to_do:,} photos are to be read "
-            "again. Until then all is answered as before; "
+            f"photosearch: moving to {moving.bundle}: "
+            f"{counted(moving.to_do, 'photo is', 'photos are')} to be read again. "
+            "Until then all is answered as before; "
             "`photosearch bundle use` with the name before it goes back.",
             file=sys.stderr,
         )
@@ -192,7 +194,8 @@ def _write_index(
             json.dumps({"space": bundle.space, "index": about}, indent=1) + "\n", encoding="utf-8"
         )
     print(
-        f"photosearch: {packed.photos:,} photos, {packed.new:,} written, {packed.removed:,} removed"
+        f"photosearch: {counted(packed.photos, 'photo')}, {packed.new:,} written, "
+        f"{packed.removed:,} removed"
         + "".join(
             f"; of the exact best {pocket.RECALL_AT} for {name}, {share:.1f} % are kept"
             for name, share in packed.recall.items()

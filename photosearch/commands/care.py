@@ -27,6 +27,7 @@ from photosearch.commands.common import (
 from photosearch.commands.index import duration, indexing, print_totals
 from photosearch.errors import LibraryDamaged, PhotosearchError
 from photosearch.home import Home, open_home
+from photosearch.numbers import counted
 from photosearch.types import Root
 
 NEEDS_USER: Final = 3  # doctor found something to do
@@ -83,7 +84,7 @@ def run_status(args: Namespace) -> int:
         print(f"library\t{printable(library.path)}{' (offline)' if library.offline else ''}")
     hidden = f", {status.hidden:,} of them hidden" if status.hidden else ""
     print(f"photos\t{status.photos:,} ({status.searchable:,} searchable{hidden})")
-    print(f"files\t{status.locations:,} photos, {status.failed:,} could not be read")
+    print(f"files\t{counted(status.locations, 'photo')}, {status.failed:,} could not be read")
     print(f"daemon\t{f'process {status.pid}' if status.running else 'not running'}")
     print(f"indexing\t{_progress(status.indexing)}")
     print(f"queue\t{status.queue:,} {'path' if status.queue == 1 else 'paths'} to look at")
@@ -171,7 +172,7 @@ def run_retry(args: Namespace) -> int:
         count = daemon.retry(only.root_id if only else 0, under)
         later = "; `photosearch doctor` tells how it went" if count else ""
         _require_known(args.path, count)
-        files = "1 file is" if count == 1 else f"{count:,} files are"
+        files = counted(count, "file is", "files are")
         print(f"photosearch: {files} read again{later}", file=sys.stderr)
         return 0
     with indexing(args, place, command="retry") as (ingest, library, _):
@@ -184,7 +185,7 @@ def run_retry(args: Namespace) -> int:
             ingest.look_at(root, paths, totals)
         totals.seconds = time.monotonic() - started
     _require_known(args.path, count)
-    files = "1 file was" if count == 1 else f"{count:,} files were"
+    files = counted(count, "file was", "files were")
     print(f"photosearch: {files} read again", file=sys.stderr)
     print_totals(totals, as_json=False)
     return 0

@@ -23,6 +23,7 @@ from photosearch.commands.common import (
 )
 from photosearch.errors import RootMissing, UsageError
 from photosearch.home import Home, open_home
+from photosearch.numbers import counted
 
 if TYPE_CHECKING:
     from photosearch.ingest import Ingest, Totals
@@ -196,7 +197,8 @@ def print_totals(totals: Totals, *, as_json: bool) -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     print(
-        f"{totals.seen:,} photos seen: {totals.added:,} added, {totals.updated:,} updated, "
+        f"{counted(totals.seen, 'photo')} seen: "
+        f"{totals.added:,} added, {totals.updated:,} updated, "
         f"{totals.moved:,} moved, {totals.removed:,} removed, {totals.failed:,} could not be read, "
         f"{totals.unchanged:,} unchanged ({totals.seconds:.1f} s)",
         file=sys.stderr,
@@ -221,7 +223,8 @@ def print_totals(totals: Totals, *, as_json: bool) -> None:
         print(f"photosearch: and {rest:,} more; `photosearch doctor` names all", file=sys.stderr)
     if totals.waiting:
         print(
-            f"photosearch: {totals.waiting:,} files are still being written: left for later",
+            f"photosearch: {counted(totals.waiting, 'file is', 'files are')} still being written: "
+            "left for later",
             file=sys.stderr,
         )
     if as_json:

@@ -11,6 +11,7 @@ from typing import Final
 from photosearch.commands.common import Commands, require_daemon
 from photosearch.errors import HomeInUse, PhotosearchError, UsageError
 from photosearch.home import Home, find_running, open_home, require_no_photos_inside
+from photosearch.numbers import counted
 
 SHELLS: Final = ("bash", "zsh", "fish", "powershell")
 CONFIRMATION: Final = "delete"
@@ -93,7 +94,8 @@ def erase_and_tell(place: Home, *, is_daemon: bool) -> None:
 
     erased = erase(place)
     print(
-        f"photosearch: {erased.files:,} files, {erased.size_bytes:,} bytes are deleted. "
+        f"photosearch: {counted(erased.files, 'file')}, {counted(erased.size_bytes, 'byte')} "
+        "are deleted. "
         "Your photos were not touched.",
         file=sys.stderr,
     )
