@@ -306,7 +306,7 @@ class Library:
             )
             if photo_id > MAX_ID:  # ids are given in order: the file's counter is damaged
                 raise LibraryDamaged(self.file, f"photo id {photo_id} is out of range")
-            if photo_id not in touched:
+            if touched and photo_id not in touched:  # new bytes, and paths that held others
                 for path, _ in new.places:
                     hiding.hide_edit(db, root_id, path, photo_id)
             vectors[photo_id] = new.vector
