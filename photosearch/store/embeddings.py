@@ -29,6 +29,7 @@ from photosearch.types import Ids, Matrix, Stamp, Vector
 
 MAX_NORM_ERROR: Final = 1e-3  # a vector further from unit length was not written by us
 SLOTS: Final = 64  # records a slab: the bits of one integer
+SLABS_AT_ONCE: Final = 8  # read together: half a megabyte, which a processor's cache holds
 ALL_SLOTS: Final = -1  # every bit
 WORDS_SUM: Final = 0x9E3779B9  # of a sound record's 32-bit words; an empty one's is zero
 _FLOAT: Final = np.dtype("<f4")
@@ -275,9 +276,9 @@ def of_photo(db: Connection, photo_id: int, space_id: int) -> Vector | None:
 
 
 def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix]]:
-    """Photo ids and unit rows of every sound record of a space, a slab at a time: (n,), (n, D).
+    """Photo ids and unit rows of every sound record of a space, slabs at a time: (n,), (n, D).
 
-    The rows are views, good until the next slab. Those of photos that have no location
+    The rows are views, good until the next ones. Those of photos that have no location
     any more are left out, and so is a record whose words do not add up or that belongs to
     another space: it is damage, named by `doctor`, and dropped by the next writer, so that
     its photo is read again.
@@ -292,8 +293,11 @@ def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix
         " ORDER BY s.id",
         (space_id,),
     )
-    for (data,) in rows:
-        if len(data) != SLOTS * kind.itemsize:
+    size = SLOTS * kind.itemsize
+    # A look at each slab by itself would take half as long as reading it.
+    while some := rows.fetchmany(SLABS_AT_ONCE):
+        data = b"".join(slab for (slab,) in some if len(slab) == size)
+        if not data:
             continue
         records = np.frombuffer(data, kind)
         sound = (_sums(records) == WORDS_SUM) & (records["space_id"] == space_id)
