@@ -194,6 +194,7 @@ class Daemon:
             return len(changed)
 
         self.indexer.order(act)
+        self._vocabulary = (-1, float("-inf"), Vocabulary())  # no word of a hidden one is offered
         self._changed()
         return protocol.HideReply(changed)
 

@@ -58,7 +58,9 @@ class Examples:
         """Examples for a library of so many searchable photos."""
         with self._lock:
             made_at, found = self._made
-            if abs(photos - made_at) > RENEW_SHARE * max(made_at, 1):
+            shown = {example.photo_id for example in found}
+            is_shown = self._reader.findable(sorted(shown)) == shown  # none is hidden, none gone
+            if abs(photos - made_at) > RENEW_SHARE * max(made_at, 1) or not is_shown:
                 found = self._make() if photos else []
                 self._made = (photos, found)
             return found

@@ -8,6 +8,7 @@ bar out. Here a request must be whole, and an answer must move, within a time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -109,7 +110,8 @@ class PatientProtocol(H11Protocol):
             return
         connection = transport.get_extra_info("socket")
         if connection is not None:  # the system, too, would go on with the megabytes it has
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+            with contextlib.suppress(OSError):  # macOS: it is shut already
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
         transport.abort()  # close() would wait for the reader
 
 

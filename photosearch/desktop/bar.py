@@ -54,8 +54,9 @@ class Bar(Card):
         self._answer: SearchReply | None = None
         self._likeness = Likeness()
         self._show_all = False
-        self._searchable: int | None = None  # photos, when the daemon was last looked at
-        self._to_say = ""  # when the photos have followed
+        # Photos that can be searched and that are hidden, when the daemon was last looked at.
+        self._counts: tuple[int, int] | None = None
+        self._is_painting = False  # the photos: who is chosen is not the user's doing
         self._is_down = False  # the last question found no daemon
         # Searches, pictures and errands do not wait for each other.
         self._searches, self._pictures = Background(1), Background(3)
@@ -121,7 +122,7 @@ class Bar(Card):
             photos=(self.grid, self.preview),
             asked=lambda: self._question.text,
             away=self.disappear,
-            changed=self._left_out,
+            changed=self._changed,
         )
         self.key_list = KeyList(self)
         self.settings = SettingsPanel(self, self._daemon, self._errands)
@@ -230,6 +231,7 @@ class Bar(Card):
         return Question(self.box.query, like, self._show_all, count, is_group)
 
     def _typed(self) -> None:
+        self.deeds.can_undo = False  # what Ctrl Z takes back here is that
         self.grid.choose(-1)
         self.ways.suggestions.ask(self.box.text())
         if self.box.query and self._likeness.is_group:
@@ -294,6 +296,9 @@ class Bar(Card):
         is_same = self._answer is not None and replace(question, count=known.count) == known
         kept = self.grid.chosen if is_same else None  # only the library changed
         at = self.grid.at
+        leaving = self.deeds.leaving
+        answer = replace(answer, hits=[h for h in answer.hits if h.photo_id not in leaving])
+        self._is_painting = True
         position = self.grid.verticalScrollBar().value() if is_same else 0
         self._question, self._answer, self._is_down = question, answer, False
         self._thumbnails.forget_waiting()
@@ -304,6 +309,8 @@ class Bar(Card):
             self.grid.choose(row if row >= 0 else min(at, len(answer.hits) - 1))
         if not answer.hits:
             self.message.show_nothing(answer, question, show_all=self.show_all)
+            if self.grid.hasFocus():
+                self.box.setFocus()  # the grid is not seen any more, and keys would go nowhere
         self._body.setCurrentWidget(self.grid if answer.hits else self.message)
         self.ways.show_answer(question, answer.chips)
         relevant = sum(hit.relevant for hit in answer.hits)
@@ -312,10 +319,8 @@ class Bar(Card):
         else:
             more = answer.more and relevant == len(answer.hits)
             self.count.setText(words.photos(relevant, more=more))
-        self._show_foot()
-        if self._to_say:
-            self.foot.say(self._to_say, long=True)
-            self._to_say = ""
+        self._is_painting = False
+        self._show_foot(keeps=is_same)
 
     def _show_failure(self, question: Question, error: PhotosearchError) -> None:
         if not isinstance(error, DaemonUnreachable):
@@ -345,10 +350,10 @@ class Bar(Card):
         status: StatusReply = outcome
         self.foot.hint.setText(words.progress(status) or words.HINT)
         self.ways.look_at(status)
-        before, self._searchable = self._searchable, status.searchable
+        before, self._counts = self._counts, (status.searchable, status.hidden)
         if self._is_down:
             self.ask()
-        elif before not in (None, status.searchable) and not self._asking.is_under_way:
+        elif before not in (None, self._counts) and not self._asking.is_under_way:
             self._ask_again()
 
     def _ask_again(self) -> None:
@@ -374,14 +379,19 @@ class Bar(Card):
             self.preview.close_hit()
             self.grid.setFocus()
 
-    def _left_out(self, hit: Hit | None, text: str) -> None:
-        """A photo was hidden or found again. With the one whose burst is shown, go back."""
-        self._to_say = text
+    def _changed(self, hit: Hit | None) -> None:
+        """A photo is being hidden or found again; None: it was. With the one whose burst is
+        shown, go back."""
         example = self._likeness.hit if self._likeness.is_group else None
-        if hit is not None and example is not None and hit.photo_id == example.photo_id:
+        was_open = self.preview.hit is not None
+        if hit is None or self._answer is None:
+            return self._ask_again()
+        if example is not None and hit.photo_id == example.photo_id:
             return self.step_back()
-        self.close_preview()
-        return self._ask_again()
+        self._show_answer(self._question, self._answer)
+        if was_open and self.grid.chosen is not None:
+            return self.show_preview()
+        return self.close_preview()
 
     def _show_menu(self, place: QPoint) -> None:
         menu = photo_menu(self, self.deeds, look_like=self.look_like, show_group=self.show_group)
@@ -389,11 +399,15 @@ class Bar(Card):
 
     # --- the foot -----------------------------------------------------------------------------
 
-    def _show_foot(self) -> None:
+    def _show_foot(self, *, keeps: bool = False) -> None:
+        """`keeps`: what is being said stays."""
+        if self._is_painting:
+            return
         answer = self._answer
         offers = answer is not None and bool(answer.hits) and not answer.more and answer.hidden > 0
         offers = offers and not self._question.show_all
-        self.foot.show_hit(self.grid.chosen, offers=offers)
+        show = self.foot.keep_saying if keeps else self.foot.show_hit
+        show(self.grid.chosen, offers=offers)
 
     # --- keys ---------------------------------------------------------------------------------
 
@@ -423,7 +437,8 @@ class Bar(Card):
     def _box_now(self) -> Box:
         text = self.box.text()
         keys = onwards(text) if self.box.is_at_end and self.ways.onwards else ()
-        return Box(bool(text), self._likeness.hit is not None, keys)
+        can_undo = self.deeds.can_undo
+        return Box(bool(text), self._likeness.hit is not None, keys, can_undo)
 
     def _type_in_box(self, event: QKeyEvent) -> bool:
         """Letters pressed in the grid are meant for the box."""

@@ -30,11 +30,10 @@ class Deeds:
         photos: tuple[Grid, Preview],
         asked: Callable[[], str],
         away: Callable[[], object],
-        changed: Callable[[Hit | None, str], object],
+        changed: Callable[[Hit | None], object],
     ) -> None:
-        """`asked()`: the words that found what is shown; `away()` hides the bar. `changed(hit,
-        text)`: a photo is no part of the answer any more, or (None) some are again; and what to
-        say of it."""
+        """`asked()`: the words that found what is shown; `away()` hides the bar. `changed(hit)`:
+        a photo is no part of any answer from now on, or (None) the daemon knows of it."""
         self._daemon = daemon
         self._background = background
         self._foot = foot
@@ -42,8 +41,10 @@ class Deeds:
         self._asked = asked
         self._away = away
         self._changed = changed
-        self._leaving: set[int] = set()  # photos that are being hidden
+        self.leaving: set[int] = set()  # photos that are being hidden, or found again
         self._undo: tuple[list[int], bool] = ([], False)  # photos, and whether to hide them
+        self._undo_then = False  # asked for while one was under way
+        self.can_undo = False  # by a key, nothing having been typed since
         self._remembered = ""  # the search that was last told to be one
 
     @property
@@ -93,35 +94,49 @@ class Deeds:
     def hide(self) -> None:
         """Leave the photo, and those it stands for, out of every search; or find them again."""
         hit = self.hit
-        if hit is None or hit.photo_id in self._leaving:
+        if hit is None or hit.photo_id in self.leaving:
             return
-        self._leaving.add(hit.photo_id)
         is_hidden, similar = hit.hidden, hit.similar > 0
+        self._undo = ([], False)
 
         def done(outcome: Any) -> None:
-            self._leaving.discard(hit.photo_id)
+            self.leaving.discard(hit.photo_id)
             if isinstance(outcome, PhotosearchError):
                 self._foot.say(str(outcome), trouble=True)
-                return
-            self._undo = (outcome, is_hidden)
-            say = words.found_again if is_hidden else words.hidden_now
-            self._changed(hit, say(words.name_of(hit.path), len(outcome)))
+            elif outcome:
+                self._undo = (outcome, is_hidden)
+                say = words.found_again if is_hidden else words.hidden_now
+                self._foot.say(say(words.name_of(hit.path), len(outcome)), long=True)
+            self._changed(None)
+            if self._undo_then:
+                self.undo()
 
         self._background.submit(
             lambda: self._daemon.hide(hit.photo_id, hidden=not is_hidden, similar=similar), done
         )
+        self.leaving.add(hit.photo_id)  # at once, so that the next press means the next photo
+        self.can_undo = True
+        self._changed(hit)
 
     def undo(self) -> None:
         """Take back the last hiding, photo by photo: others of a burst may have been hidden
         before."""
+        self._undo_then = bool(self.leaving)
+        if self._undo_then:
+            return
+        self.can_undo = False
         (photo_ids, hidden), self._undo = self._undo, ([], False)
 
         def take_back() -> None:
             for photo_id in photo_ids:
                 self._daemon.hide(photo_id, hidden=hidden, similar=False)
 
+        def done() -> None:
+            self._foot.say(words.UNDONE)
+            self._changed(None)
+
         if photo_ids:
-            self.errand(take_back, lambda: self._changed(None, words.UNDONE))
+            self.errand(take_back, done)
 
     def copy(self) -> None:
         hits = [self._preview.hit] if self._preview.hit else self._grid.selected

@@ -34,13 +34,24 @@ class Foot(QHBoxLayout):
             self.addWidget(link)
         self._timer = QTimer(self, singleShot=True, interval=SAY_MS)
         self._timer.timeout.connect(self.silent)
+        self._said = ("", False)  # what is said now, as trouble or not
 
     def say(self, text: str, *, trouble: bool = False, long: bool = False) -> None:
         """A word in passing, where the photo's name stands."""
+        self._said = (text, trouble)
         self._name("trouble" if trouble else "name", text, SAID_PX)
         self.facts.show_text("")
         self.further.hide()
         self._timer.start(SAY_MS * (LONG if trouble or long else 1))
+
+    def keep_saying(self, hit: Hit | None, *, offers: bool) -> None:
+        """Photos came or went: what is being said stays, else this photo is shown."""
+        if not self._timer.isActive():
+            return self.show_hit(hit, offers=offers)
+        text, trouble = self._said
+        self._name("trouble" if trouble else "name", text, SAID_PX)
+        self.facts.show_text("")
+        return self.further.hide()
 
     def show_hit(self, hit: Hit | None, *, offers: bool) -> None:
         """`offers`: whether there are less likely photos to be shown."""

@@ -51,7 +51,8 @@ class Preview(QWidget):
         about.addWidget(self._name)
         about.addWidget(self._facts)
         self._top.addLayout(about, 1)
-        self._similar, *_ = [self._tool(*each) for each in (("", similar), *actions)]
+        tools = {each[0]: self._tool(*each) for each in (("", similar), *actions)}
+        self._similar, self._hide = tools[""], tools.get(words.HIDE)
         layout = spaced(QVBoxLayout(self), 0, margins=(MARGIN, MARGIN, MARGIN, MARGIN))
         layout.addLayout(self._top)
         layout.addStretch(1)
@@ -74,6 +75,8 @@ class Preview(QWidget):
         self._facts.show_text(words.facts(hit))
         self._similar.setText(words.show_similar(hit.similar))
         self._similar.setVisible(hit.similar > 0)
+        if self._hide is not None:
+            self._hide.setText(words.UNHIDE if hit.hidden else words.HIDE)
         self.setAccessibleName(words.alt(hit))
         self.setAccessibleDescription(words.facts(hit))
         self.setGeometry(place)

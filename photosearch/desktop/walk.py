@@ -60,6 +60,7 @@ class Box:
     has_text: bool
     has_chip: bool  # more like a photo, or a burst opened up
     onwards: tuple[str, ...] = ()  # keys that take the first suggestion now
+    can_undo: bool = False  # something was done with a photo, and nothing typed since
 
 
 def onwards(text: str) -> tuple[str, ...]:
@@ -101,6 +102,8 @@ def _used(held: Held) -> Act:
 def _in_box(key: str, held: Held, box: Box) -> Act | None:
     if key == "Enter":
         return Act.MEAN
+    if held.control and key == "z" and box.can_undo and not held.shift:
+        return Act.UNDO
     if held.control or held.alt:
         return None
     if key == "Down":

@@ -43,7 +43,7 @@ class Ways(QObject):
         self._is_search = False
         self._chips: list[Chip] = []
         self._examples: list[ExampleMessage] = []
-        self._examples_of = -1  # how many photos the library had when they were made
+        self._examples_of = (-1, 0)  # how many photos the library had, and hid, when made
         self.suggestions = Suggestions(daemon.suggestions, for_suggestions)
         self.suggestions.changed.connect(self.show)
         pills.pressed.connect(self._pressed)
@@ -69,14 +69,15 @@ class Ways(QObject):
 
     def look_at(self, status: StatusReply) -> None:
         """The daemon makes the examples anew when the library has changed: ask for them then."""
-        if status.searchable == self._examples_of or status.indexing.state == "working":
+        photos = (status.searchable, status.hidden)
+        if photos == self._examples_of or status.indexing.state == "working":
             return
-        self._examples_of = status.searchable
+        self._examples_of = photos
         self._background.submit(self._daemon.examples, self._take_examples)
 
     def _take_examples(self, outcome: Any) -> None:
         if isinstance(outcome, PhotosearchError):
-            self._examples_of = -1  # asked again with the next news; a nicety: no word of it
+            self._examples_of = (-1, 0)  # asked again with the next news; a nicety: no word of it
             return
         self._examples = outcome
         self.show()

@@ -29,7 +29,7 @@ const state = {
   all: false, // also what is less likely
   status: null, // of the daemon
   examples: [],
-  examplesOf: -1, // how many photos the library had when they were made
+  examplesOf: "", // how many photos the library had, and hid, when they were made
   remembered: "", // the search that was last told to be one
 };
 
@@ -58,8 +58,8 @@ const deeds = new Deeds(byId("preview"), grid, toasts, {
   hasMore: () => results.answer.more,
   like: lookLike,
   group: showGroup,
-  gone: leaveOut,
-  back: () => results.refreshSoon(),
+  leave: leaveOut,
+  settled: (hit) => results.settled(hit),
   meant: remember,
   closed: () => box.focus({ preventScroll: true }),
   keys: () => openKeys(panel),
@@ -119,6 +119,7 @@ function ask({ soon = false } = {}) {
 }
 
 function typed() {
+  toasts.forgetKey();
   leaveGrid();
   byId("clear").hidden = box.value === "";
   if (box.value.trim() === results.query.text && results.answers(typedQuery())) return; // a space
@@ -208,11 +209,12 @@ async function forgetSearch(words) {
 
 /** Made anew by the daemon when the library has changed; asked for when it may have been. */
 async function loadExamples() {
-  const photos = state.status?.searchable ?? 0;
-  if (photos === state.examplesOf || state.status.indexing.state === "working") return;
+  const { searchable = 0, hidden = 0, indexing } = state.status ?? {};
+  const photos = `${searchable} ${hidden}`;
+  if (photos === state.examplesOf || indexing?.state === "working") return;
   state.examplesOf = photos;
   const found = await api.examples().catch(() => null);
-  if (found === null) return void (state.examplesOf = -1); // asked again with the next news
+  if (found === null) return void (state.examplesOf = ""); // asked again with the next news
   state.examples = found;
   if (results.answer && !isSearching(results.query)) showPills();
 }
@@ -268,8 +270,10 @@ function lookLike(hit, { isGroup = false } = {}) {
 
 /** A photo was hidden, or found again; with the photo of a burst that led here, go back. */
 function leaveOut(hit) {
-  if (likeness.isGroup && likeness.hit.photo_id === hit.photo_id) stopLooking();
-  else results.drop(hit);
+  results.drop(hit);
+  const isExample = likeness.isGroup && likeness.hit.photo_id === hit.photo_id;
+  if (isExample) stopLooking();
+  return !isExample;
 }
 
 /** Without the chip, the words from before it are back. */

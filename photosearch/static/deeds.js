@@ -13,9 +13,10 @@ export class Deeds {
   #on;
   preview;
 
-  /** `on`: {attempt(call), hasMore(), like(hit), group(hit), gone(hit), back(), meant(), closed(),
-   * keys()}; `meant()` is told when something is done with a photo: then the search was one.
-   * `gone(hit)`: it is no part of the answer any more; `back()`: it is, after all. */
+  /** `on`: {attempt(call), hasMore(), like(hit), group(hit), leave(hit), settled(hit), meant(),
+   * closed(), keys()}; `meant()` is told when something is done with a photo: then the search was
+   * one. `leave(hit)`: it is no part of any answer from now on; answers whether the photos shown
+   * are otherwise the same ones. `settled(hit)`: the daemon has done it, or refused to. */
   constructor(dialog, grid, toasts, on) {
     this.#grid = grid;
     this.#toasts = toasts;
@@ -103,8 +104,8 @@ export class Deeds {
   async hide(hit) {
     const [change, back] = hit.hidden ? [api.unhide, api.hide] : [api.hide, api.unhide];
     const isOpen = this.preview.hit?.photo_id === hit.photo_id;
-    this.#on.gone(hit); // at once, so that the next press means the next photo
-    if (isOpen && this.#grid.activeHit) this.showPreview();
+    const goesOn = this.#on.leave(hit); // at once, so that the next press means the next photo
+    if (isOpen && goesOn && this.#grid.activeHit) this.showPreview();
     else if (isOpen) this.preview.close();
     const words = hit.hidden ? text.foundAgain : text.hiddenNow;
     const changing = this.#on.attempt(change(hit.photo_id, hit.similar > 0));
@@ -112,7 +113,8 @@ export class Deeds {
       const { photos } = (await changing) ?? { photos: [] };
       await Promise.all(photos.map((id) => this.#on.attempt(back(id))));
     });
-    if (!(await changing)) this.#on.back();
+    await changing;
+    this.#on.settled(hit);
   }
 
   drag(event) {

@@ -52,6 +52,8 @@ export function english({ number, count }) {
 
     noMatch: (query) => `Nothing looks like “${query}”`,
     noMatchLike: "Nothing looks like the chosen photo",
+    allHidden: "Every photo is hidden from search",
+    allHiddenAdvice: "Folders and settings lead to them.",
     noMatchAdvice: "Try other words: what the photo shows, not what it is called.",
     notIndexed: (n) =>
       `${count(n, "photo is", "photos are")} not indexed yet and may still match.`,
@@ -107,6 +109,7 @@ export function english({ number, count }) {
     undo: "Undo",
     hiddenPhotos: (n) => `${count(n, "photo is", "photos are")} hidden from search.`,
     showHidden: "Show",
+    showHiddenPhotos: "Show hidden photos",
     addFolder: "Add a folder",
     addFolderLabel: "Path of a folder of photos",
     add: "Add",

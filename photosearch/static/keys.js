@@ -34,7 +34,11 @@ export function listenToKeys(box, does) {
     if (command && key.toLowerCase() === "c" && does.isInGrid() && !isSelecting()) {
       return act(event, event.shiftKey ? does.copyPath : does.copy);
     }
-    if (command && key.toLowerCase() === "z" && does.isInGrid()) return act(event, does.undo);
+    if (command && key.toLowerCase() === "z" && !event.shiftKey) {
+      // Of what was done with a photo, or else of what was typed; never that, from the photos.
+      if (does.undo() || does.isInGrid()) event.preventDefault();
+      return;
+    }
     if (command || event.altKey || (event.shiftKey && key !== "?")) return;
     if (key === "Escape") return act(event, escapeKey);
     if (key === "?" && (does.isInGrid() || box.value === "")) return act(event, does.help);

@@ -69,6 +69,7 @@ export class LibraryPanel {
       this.#dialog.close();
       this.#on.search(HIDDEN);
     }, { className: "small" });
+    show.setAttribute("aria-label", text.showHiddenPhotos);
     const row = make("li", { class: "withdeed" }, make("span", {}, text.hiddenPhotos(count)), show);
     this.#hidden.hidden = count === 0;
     this.#hidden.replaceChildren(...(count ? [row] : []));

@@ -9,7 +9,8 @@ const MAX_LOOSER = 3;
 
 /** Nothing matched. `on`: {search(words), showAll()}. */
 export function fillNoMatch(panel, { query, answer, waiting, examples }, on) {
-  const words = query.text ? text.noMatch(query.text) : text.noMatchLike;
+  const isSearch = query.text || query.like;
+  const words = query.text ? text.noMatch(query.text) : isSearch ? text.noMatchLike : text.allHidden;
   const deed = (label, run, className) => button(label, run, { className });
   const looser = partsOf(answer.chips)
     .slice(0, MAX_LOOSER)
@@ -24,7 +25,7 @@ export function fillNoMatch(panel, { query, answer, waiting, examples }, on) {
   panel.replaceChildren(
     make("h2", {}, words),
     ...answer.notes.map((note) => make("p", { class: "said" }, note)),
-    make("p", {}, text.noMatchAdvice),
+    make("p", {}, isSearch ? text.noMatchAdvice : text.allHiddenAdvice),
     ...(waiting ? [make("p", {}, text.notIndexed(waiting))] : []),
     make("div", { class: "deeds" }, anyway, ...looser),
     tries.length ? make("div", { class: "deeds tries" }, make("span", {}, text.try), ...tries) : "",

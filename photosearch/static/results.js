@@ -18,6 +18,7 @@ export class Results {
   #asking;
   #on;
   #loadingMore = false;
+  #leaving = new Set(); // ids of photos that are being hidden, or found again
   #end = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.#loadMore(), {
     rootMargin: "1200px",
   });
@@ -86,19 +87,25 @@ export class Results {
     }
   }
 
-  /** A photo is no part of the answer any more: the one behind it is the chosen one now. */
+  /** A photo is no part of any answer from now on: the one behind it is the chosen one. */
   drop(hit) {
+    this.#leaving.add(hit.photo_id);
     const { active, hits } = this.#grid;
-    const left = hits.filter((each) => each.photo_id !== hit.photo_id);
-    if (left.length === hits.length) return;
     const wasChosen = hits[active]?.photo_id === hit.photo_id;
-    this.#paint(left);
-    if (wasChosen) this.#grid.activate(Math.min(active, left.length - 1));
+    this.#paint(hits);
+    if (wasChosen) this.#grid.activate(Math.min(active, this.#grid.hits.length - 1));
+  }
+
+  /** The daemon knows by now, or has refused: what it answers is what there is. */
+  settled(hit) {
+    this.#leaving.delete(hit.photo_id);
+    this.refreshSoon();
   }
 
   // --- painting -------------------------------------------------------------------------------
 
-  #paint(hits, how) {
+  #paint(found, how) {
+    const hits = found.filter((hit) => !this.#leaving.has(hit.photo_id));
     this.#grid.paint(hits, how);
     byId("heading").textContent = this.#heading(hits);
     this.#showNothing(hits);

@@ -10,12 +10,15 @@ export const UNDO_MS = 10_000;
 export class Toasts {
   #root;
   #places;
-  #undo = null; // of the note that offers it
+  #undo = null; // of the note that offers it, while nothing was typed since
 
   /** `places()` names open dialogs, topmost first: what is said must lie above them. */
   constructor(root, places) {
     this.#root = root;
     this.#places = places;
+    for (const dialog of places()) {
+      dialog.addEventListener("close", () => root.append(...notesOf(dialog)));
+    }
   }
 
   say(words) {
@@ -29,14 +32,20 @@ export class Toasts {
   /** Say what is about to be done; `undo` instead of it, for ten seconds. */
   undoable(words, undo) {
     const note = make("p", { class: "toast", role: "status" }, words);
-    this.#undo = () => {
+    const take = () => {
       if (!note.isConnected) return false;
       note.remove();
       undo();
       return true;
     };
-    note.append(button(text.undo, this.#undo));
+    this.#undo = take;
+    note.append(button(text.undo, take));
     this.#show(note, UNDO_MS);
+  }
+
+  /** Something is typed: what Ctrl+Z undoes is that. */
+  forgetKey() {
+    this.#undo = null;
   }
 
   /** Undo what a note still offers to; answers whether one did. */
@@ -46,7 +55,7 @@ export class Toasts {
 
   #show(note, milliseconds) {
     const place = this.#places().find((dialog) => dialog.open) ?? this.#root;
-    place.querySelectorAll(":scope > .toast:not(.down)").forEach((old) => old.remove());
+    [this.#root, place].flatMap(notesOf).forEach((old) => old.remove());
     place.append(note);
     setTimeout(() => note.remove(), milliseconds);
   }
@@ -68,3 +77,5 @@ export class Toasts {
     this.#root.replaceChildren();
   }
 }
+
+const notesOf = (place) => [...place.querySelectorAll(":scope > .toast:not(.down)")];

@@ -399,7 +399,7 @@ def newest(db: Connection, limit: int) -> list[int]:
     """Ids of the photos taken last, but hidden ones; those without a date by their file's time."""
     rows = db.execute(
         "SELECT p.id FROM photos p JOIN locations l ON l.photo_id = p.id"
-        " WHERE p.id NOT IN (SELECT photo_id FROM hidden) GROUP BY p.id"
+        " WHERE NOT EXISTS (SELECT 1 FROM hidden WHERE photo_id = p.id) GROUP BY p.id"
         " ORDER BY coalesce(p.taken, strftime('%Y-%m-%dT%H:%M:%S', max(l.mtime_ns) / 1000000000,"
         " 'unixepoch')) DESC, p.id DESC LIMIT ?",
         (limit,),

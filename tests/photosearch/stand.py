@@ -71,6 +71,9 @@ class Stand:
         self.set = {"history": 1, "pause_on_battery": 0, "max_cpu": 100}
         self.refuses = False  # a setting
         self.pages: list[str] = []
+        self.slow = threading.Event()  # a hiding waits while it is not set
+        self.slow.set()
+        self.searchable = len(self.hits)  # hidden ones, too
         self.hidings: list[tuple[int, bool, bool]] = []  # photo, hidden, with similar ones
         self.put_away: list[Hit] = []
 
@@ -142,6 +145,7 @@ class Stand:
         self.opened.append(("reveal", photo_id))
 
     def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> list[int]:
+        assert self.slow.wait(30)
         if self.refuses:
             raise PhotosearchError("There is no such photo.")
         self.hidings.append((photo_id, hidden, similar))
@@ -158,9 +162,9 @@ class Stand:
             raise self.fails
         idle = protocol.IndexingMessage(self.state, 0, 0, 0.0, None)
         return protocol.StatusReply(
-            running=True, pid=1, version="0", libraries=[], photos=24, searchable=len(self.hits),
+            running=True, pid=1, version="0", libraries=[], photos=24, searchable=self.searchable,
             locations=24, failed=0, queue=0, indexing=idle, bundle="b", space="s", index="exact",
-            library_bytes=0, thumbnail_bytes=0,
+            library_bytes=0, thumbnail_bytes=0, hidden=len(self.put_away),
         )  # fmt: skip
 
     def start(self) -> None:

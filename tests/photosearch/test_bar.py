@@ -97,7 +97,8 @@ def test_new_photos_join_without_a_jump(bar: Bar, stand: Stand, qtbot: QtBot) ->
     qtbot.keyClick(bar.box, KEY.Key_Down)
     qtbot.keyClick(bar.grid, KEY.Key_Right)
     chosen = bar.grid.chosen
-    bar._searchable = 24  # what the bar has seen
+    bar._counts = (24, 0)  # what the bar has seen
+    stand.searchable = 25
     stand.hits.insert(0, hit(50, "red50.jpg"))
     bar._look_at_status()
     qtbot.waitUntil(lambda: len(bar.photos.hits) == 25, timeout=WAIT_MS)

@@ -36,9 +36,11 @@ def test_delete_hides_and_control_z_takes_it_back(greens: Bar, stand: Stand, qtb
     bar, before = greens, names(greens)
     qtbot.keyClick(bar.grid, KEY.Key_Right)
     qtbot.keyClick(bar.grid, KEY.Key_Delete)
-    qtbot.waitUntil(lambda: names(bar) == [*before[:1], *before[2:]], timeout=WAIT_MS)
-    assert stand.hidings == [(4, True, False)]
+    assert names(bar) == [*before[:1], *before[2:]]  # at once
+    qtbot.waitUntil(lambda: stand.hidings == [(4, True, False)], timeout=WAIT_MS)
     assert bar.grid.at == 1  # the one behind it
+    qtbot.waitUntil(lambda: stand.hidings != [] and not bar.deeds.leaving, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not bar._asking.is_under_way, timeout=WAIT_MS)
     assert bar.foot.name.toolTip().startswith("green4.jpg will not be found any more.")
     qtbot.keyClick(bar.grid, KEY.Key_Z, CONTROL)
     qtbot.waitUntil(lambda: names(bar) == before, timeout=WAIT_MS)
@@ -56,13 +58,62 @@ def test_the_last_photo_hidden_leaves_the_one_before_it_chosen(greens: Bar, qtbo
     assert bar.grid.at == 10
 
 
-def test_from_the_preview_it_closes(greens: Bar, qtbot: QtBot) -> None:
+def test_in_the_preview_the_next_photo_follows(greens: Bar, qtbot: QtBot) -> None:
     bar = greens
     qtbot.keyClick(bar.grid, KEY.Key_Space)
-    assert bar.preview.isVisible()
+    assert bar.preview.hit is not None
+    assert bar.preview.hit.photo_id == 2
     qtbot.keyClick(bar.preview, KEY.Key_Delete)
+    assert bar.preview.hit is not None
+    assert bar.preview.hit.photo_id == 4
     qtbot.waitUntil(lambda: len(bar.photos.hits) == 11, timeout=WAIT_MS)
-    assert not bar.preview.isVisible()
+
+
+def test_the_next_press_means_the_next_photo_before_the_daemon_has_answered(
+    greens: Bar, stand: Stand, qtbot: QtBot
+) -> None:
+    """And Ctrl+Z, then, takes back the last of them."""
+    stand.slow.clear()
+    for _ in range(2):
+        qtbot.keyClick(greens.grid, KEY.Key_Delete)
+    assert [hit.photo_id for hit in greens.photos.hits[:2]] == [6, 8]
+    qtbot.keyClick(greens.grid, KEY.Key_Z, CONTROL)
+    stand.slow.set()
+    qtbot.waitUntil(lambda: len(stand.hidings) == 3, timeout=WAIT_MS)
+    assert stand.hidings == [(2, True, False), (4, True, False), (4, False, False)]
+
+
+def test_the_only_photo_is_taken_back_from_the_box(
+    bar: Bar, stand: Stand, type_in: Type, qtbot: QtBot
+) -> None:
+    stand.hits = [hit(2, "green2.jpg")]
+    type_in("green")
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 1, timeout=WAIT_MS)
+    qtbot.keyClick(bar.box, KEY.Key_Down)
+    qtbot.keyClick(bar.grid, KEY.Key_Delete)
+    qtbot.waitUntil(lambda: bar.photos.hits == [] and stand.hidings != [], timeout=WAIT_MS)
+    assert bar.box.hasFocus()
+    qtbot.keyClick(bar.box, KEY.Key_Z, CONTROL)
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 1, timeout=WAIT_MS)
+    assert bar.box.text() == "green"
+
+
+def test_the_previews_button_says_what_it_does(greens: Bar, qtbot: QtBot) -> None:
+    chosen = greens.grid.chosen
+    assert chosen is not None
+    for is_hidden, text in ((False, words.HIDE), (True, words.UNHIDE)):
+        object.__setattr__(chosen, "hidden", is_hidden)
+        greens.show_preview()
+        assert greens.preview._hide is not None
+        assert greens.preview._hide.text() == text
+
+
+def test_what_is_hidden_elsewhere_goes_here_too(greens: Bar, stand: Stand, qtbot: QtBot) -> None:
+    greens._look_at_status()
+    qtbot.waitUntil(lambda: greens._counts == (24, 0), timeout=WAIT_MS)
+    stand.put_away, stand.hits = stand.hits[1:2], [stand.hits[0], *stand.hits[2:]]
+    greens._look_at_status()
+    qtbot.waitUntil(lambda: len(greens.photos.hits) == 11, timeout=WAIT_MS)
 
 
 def test_a_burst_goes_together(bar: Bar, stand: Stand, type_in: Type, qtbot: QtBot) -> None:
@@ -96,7 +147,7 @@ def test_a_refusal_is_told(greens: Bar, stand: Stand, qtbot: QtBot) -> None:
     qtbot.waitUntil(
         lambda: greens.foot.name.toolTip() == "There is no such photo.", timeout=WAIT_MS
     )
-    assert len(greens.photos.hits) == 12
+    qtbot.waitUntil(lambda: len(greens.photos.hits) == 12, timeout=WAIT_MS)
 
 
 def test_the_menu_hides_a_photo_and_finds_a_hidden_one_again(

@@ -231,3 +231,21 @@ def test_a_photo_that_is_not_there_cannot_be_hidden(desk: Desk, path: str) -> No
     code, reply = post(desk, path)
     assert code == 404
     assert "no such photo" in str(reply["error"])
+
+
+def test_what_is_offered_follows_at_once(desk: Desk) -> None:
+    """Searches to try, with their photo, and words to go on with."""
+    desk.bench.write("surprise party/cake.jpg", saved(scene(9)))
+    desk.bench.sync()
+    cake = desk.photo_id("surprise party/cake.jpg")
+
+    def offered() -> list[str]:
+        return [each["text"] for each in desk.get("/suggestions?q=in%3Asur").json()]
+
+    assert offered() == ['in:"surprise party"']
+    tried = {each["photo_id"] for each in desk.get("/examples").json()}
+    assert tried
+    for photo_id in {*tried, cake}:
+        post(desk, f"/photos/{photo_id}/hide")
+    assert offered() == []
+    assert not {each["photo_id"] for each in desk.get("/examples").json()} & {*tried, cake}

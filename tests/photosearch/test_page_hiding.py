@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from pages import GREENS, Daemon, Opener, Window, needs_chromium, wait_for
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 pytestmark = needs_chromium
 
@@ -61,6 +61,39 @@ def test_control_z_takes_back_the_last_one(open_page: Opener) -> None:
     expect(window.options).to_have_count(GREENS - 1)
 
 
+def test_news_meanwhile_does_not_bring_it_back(open_page: Opener, daemon: Daemon) -> None:
+    """The daemon may be at work on a batch: until it has hidden the photo it still finds it."""
+    window = greens(open_page)
+    held: list[Route] = []
+    window.page.route("**/hide?*", lambda route: held.append(route))
+    window.press("ArrowDown", "Delete")
+    wait_for(window.page, lambda: len(held) == 1)
+    searched = len(window.searches())
+    daemon.call("/index/rescan", method="POST")  # news
+    wait_for(window.page, lambda: len(window.searches()) > searched)
+    window.page.wait_for_timeout(300)
+    expect(window.options).to_have_count(GREENS - 1)
+    held[0].continue_()
+    wait_for(window.page, lambda: daemon.call("/status")["hidden"] == 1)
+    expect(window.options).to_have_count(GREENS - 1)
+
+
+def test_undo_outlives_the_preview_and_the_last_photo(open_page: Opener, daemon: Daemon) -> None:
+    window = greens(open_page)
+    window.press("ArrowDown", " ", "Delete", "Escape")
+    undo = window.page.get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+    undo.click()
+    wait_for(window.page, lambda: daemon.call("/status")["hidden"] == 0)
+    expect(window.options).to_have_count(GREENS)
+    window.box.focus()
+    window.press("ArrowDown", *["Delete"] * GREENS)
+    expect(window.options).to_have_count(0)
+    window.press("Control+z")  # nothing is chosen any more
+    expect(window.options).to_have_count(1)
+    expect(window.box).to_have_value("green")
+
+
 def test_in_the_preview_the_next_photo_follows(open_page: Opener) -> None:
     window = greens(open_page)
     before = window.names()
@@ -92,7 +125,7 @@ def test_settings_tell_how_many_are_hidden_and_lead_to_them(
     wait_for(window.page, lambda: daemon.call("/status")["hidden"] == 2)
     window.page.get_by_role("button", name="Folders and settings").click()
     expect(window.preview).to_contain_text("2 photos are hidden from search.")
-    window.preview.get_by_role("button", name="Show", exact=True).click()
+    window.preview.get_by_role("button", name="Show hidden photos").click()
     expect(window.box).to_have_value("is:hidden")
     expect(window.options).to_have_count(2)
     window.press("ArrowDown", " ")
