@@ -186,6 +186,27 @@ def test_a_delta_brings_a_phone_to_where_the_library_is(bench: Bench, tmp_path: 
     assert now.state == found.state
 
 
+def test_hidden_photos_stay_at_home_and_a_delta_takes_them_away(
+    bench: Bench, tmp_path: Path
+) -> None:
+    for number in range(4):
+        bench.write(f"{number}.jpg", jpeg(number))
+    bench.sync()
+    secret = bench.library.known(bench.root.root_id, b"2.jpg")
+    assert secret is not None
+    assert secret.photo_id is not None
+    packed(bench, tmp_path / "before")
+    bench.library.hide([secret.photo_id])
+    found = packed(bench, tmp_path / "whole")
+    assert (found.photos, found.new) == (3, 3)
+    assert secret.photo_id not in open_flat(tmp_path / "whole" / "index" / "vectors.bin").ids
+    assert secret.photo_id not in rows(tmp_path / "whole")
+    found = packed(bench, tmp_path / "delta", since=tmp_path / "before")
+    assert (found.photos, found.new, found.removed) == (3, 0, 1)
+    bench.library.unhide([secret.photo_id])
+    assert packed(bench, tmp_path / "again", since=tmp_path / "whole").new == 1
+
+
 def test_nothing_new_is_an_empty_delta(bench: Bench, tmp_path: Path) -> None:
     bench.write("a.jpg", jpeg(1))
     bench.sync()
