@@ -42,7 +42,10 @@ class Deeds:
         self._away = away
         self._changed = changed
         self.leaving: set[int] = set()  # photos that are being hidden, or found again
-        self._undo: tuple[list[int], bool] = ([], False)  # photos, and whether to hide them
+        self._presses = 0
+        # The press, its photos, and whether to hide them: of the last press, whose answer may
+        # not be the last to come.
+        self._undo: tuple[int, list[int], bool] = (0, [], False)
         self._undo_then = False  # asked for while one was under way
         self.can_undo = False  # by a key, nothing having been typed since
         self._remembered = ""  # the search that was last told to be one
@@ -97,14 +100,15 @@ class Deeds:
         if hit is None or hit.photo_id in self.leaving:
             return
         is_hidden, similar = hit.hidden, hit.similar > 0
-        self._undo = ([], False)
+        self._presses += 1
+        self._undo = (press := self._presses, [], is_hidden)
 
         def done(outcome: Any) -> None:
             self.leaving.discard(hit.photo_id)
             if isinstance(outcome, PhotosearchError):
                 self._foot.say(str(outcome), trouble=True)
-            elif outcome:
-                self._undo = (outcome, is_hidden)
+            elif outcome and press == self._undo[0]:
+                self._undo = (press, outcome, is_hidden)
                 say = words.found_again if is_hidden else words.hidden_now
                 self._foot.say(say(words.name_of(hit.path), len(outcome)), long=True)
             self._changed(None)
@@ -125,7 +129,7 @@ class Deeds:
         if self._undo_then:
             return
         self.can_undo = False
-        (photo_ids, hidden), self._undo = self._undo, ([], False)
+        (_, photo_ids, hidden), self._undo = self._undo, (0, [], False)
 
         def take_back() -> None:
             for photo_id in photo_ids:

@@ -80,7 +80,9 @@ def test_the_next_press_means_the_next_photo_before_the_daemon_has_answered(
     qtbot.keyClick(greens.grid, KEY.Key_Z, CONTROL)
     stand.slow.set()
     qtbot.waitUntil(lambda: len(stand.hidings) == 3, timeout=WAIT_MS)
-    assert stand.hidings == [(2, True, False), (4, True, False), (4, False, False)]
+    # Which of the first two is answered first is the thread's affair.
+    assert sorted(stand.hidings[:2]) == [(2, True, False), (4, True, False)]
+    assert stand.hidings[2] == (4, False, False)
 
 
 def test_the_only_photo_is_taken_back_from_the_box(
