@@ -27,10 +27,11 @@ from starlette.types import ASGIApp
 
 from photosearch import __version__, protocol
 from photosearch.daemon import Daemon
-from photosearch.endpoints import ENDPOINTS, ID_MAX, Call, Endpoint, no_photo
+from photosearch.endpoints import ENDPOINTS, Call, Endpoint, no_photo
 from photosearch.errors import PhotosearchError
 from photosearch.guard import MAX_BODY_BYTES, ApiError, Guard, cookie_name
 from photosearch.openapi import schema
+from photosearch.params import ID_MAX
 from photosearch.protocol import API
 
 STATIC: Final = Path(__file__).parent / "static"

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from photosearch import __version__, protocol
-from photosearch.endpoints import ENDPOINTS, ID_MAX, Endpoint
+from photosearch.endpoints import ENDPOINTS, Endpoint
 from photosearch.guard import cookie_name
+from photosearch.params import ID_MAX
 from photosearch.protocol import API
 
 
