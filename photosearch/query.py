@@ -1,18 +1,16 @@
 """What was typed -> Query. Pure and total: no string is an error.
 
-docs/query-language.md holds the grammar. In short: the text is cut into pieces
-at white space (a quotation keeps its white space), a piece is a word, a
-quotation or `key:value`, each perhaps after "-"; then words that make up a date
-are taken together, and what is left is searched by its meaning. A piece that
-looks like a filter and is none becomes words, and its token says why.
+docs/query-language.md holds the grammar. In short: pieces.py cuts the text at
+white space (a quotation keeps its white space), a piece is a word, a quotation
+or `key:value`, each perhaps after "-"; then words that make up a date are taken
+together, and what is left is searched by its meaning. A piece that looks like a
+filter and is none becomes words, and its token says why.
 """
 
 from __future__ import annotations
 
 import datetime
-import itertools
 import re
-import unicodedata
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,12 +21,12 @@ from photosearch.dates import (
     Found,
     find_bound,
     find_date,
-    find_joined,
     looks_like_a_date,
 )
 from photosearch.language import ENGLISH, Language, language_of
+from photosearch.pieces import Piece, clean_text, joined, parted, pieces_of
 from photosearch.values import conditions_of, find_distance_km, find_place
-from photosearch.wording import MIN_LETTERS, folded, has_bytes, is_byte, is_file_name, is_han, parts
+from photosearch.wording import MIN_LETTERS, folded, has_bytes, is_file_name, is_han, parts
 
 MAX_QUERY_CHARS: Final = 1000
 MAX_FILTERS: Final = 24  # conditions and negatives; each costs a look at every photo
@@ -42,9 +40,6 @@ SAYS: Final[tuple[tuple[Part, str], ...]] = (
     ("picture", "the text in the picture"),
 )
 
-_PIECE: Final = re.compile(
-    r'(?P<minus>-)?(?:(?P<key>[^\W\d_]+)[:：])?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^ ]+))'
-)
 _PUNCTUATION: Final = ".,;:!?'()[]{}<>*/\\|-_+=&%$#@~`，。；：！？、（）《》【】…"
 
 
@@ -100,11 +95,11 @@ def parse(
     Without a language, the script of what was typed says which table it is read by.
     """
     assert now.tzinfo is not None, "only an aware time says which day it is for the user"
-    clean = _clean(typed[:MAX_QUERY_CHARS])
+    clean = clean_text(typed[:MAX_QUERY_CHARS])
     table = language_of(clean) if language is None else language
-    pieces = _pieces(clean)
+    pieces = pieces_of(clean)
     if table.joined:
-        pieces = [part for piece in pieces for part in _parted(piece, now.date(), table)]
+        pieces = [part for piece in pieces for part in parted(piece, now.date(), table)]
     draft = _Draft(pieces, table, now.date(), like_photo_id)
     position = 0
     while position < len(draft.pieces):
@@ -124,105 +119,12 @@ def render(query: Query) -> str:
     return "".join(parts)
 
 
-def _clean(text: str) -> str:
-    """Character for character, so that spans stay true: no controls, one kind of white space,
-    straight quotation marks for those that keyboards put in their place. Bytes of a name that
-    are no UTF-8 stay, as the surrogates that stand for them."""
-    return "".join(
-        char
-        if is_byte(char)
-        else " "
-        if char.isspace() or unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn")
-        else '"'
-        if char in "“”„‟"
-        else char
-        for char in text
-    )
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A word, a quotation or key:value, as typed."""
-
-    start: int
-    end: int
-    text: str
-    minus: bool
-    key: str | None
-    value: str  # without minus, key and quotation marks
-    quoted: bool
-
-    @property
-    def plain(self) -> bool:
-        return not (self.minus or self.quoted or self.key is not None)
-
-    @property
-    def open_quote(self) -> bool:
-        return not self.quoted and self.value.startswith('"')
-
-
-def _pieces(clean: str) -> list[_Piece]:
-    found: list[_Piece] = []
-    position = 0
-    while True:
-        while position < len(clean) and clean[position] == " ":
-            position += 1
-        match = _PIECE.match(clean, position)
-        if match is None:  # the end: any other character starts a bare piece
-            return found
-        minus, key, quoted, bare = match.group("minus", "key", "quoted", "bare")
-        found.append(
-            _Piece(
-                match.start(),
-                match.end(),
-                match.group(),
-                minus is not None,
-                key.lower() if key is not None else None,
-                bare if quoted is None else quoted,
-                quoted is not None,
-            )
-        )
-        position = match.end()
-
-
-def _joined(pieces: Sequence[_Piece]) -> str:
-    """Their texts, with a space where there was white space."""
-    text = pieces[0].text
-    for one, other in itertools.pairwise(pieces):
-        text += f" {other.text}" if other.start > one.end else other.text
-    return text
-
-
-def _parted(piece: _Piece, today: datetime.date, language: Language) -> list[_Piece]:
-    """A piece of joined words as several, where words of a date stand in it: 去年|的|海滩."""
-    if not piece.plain or piece.open_quote or piece.text.isascii():
-        return [piece]
-    edges = {0, len(piece.text)}
-    for span in find_joined(piece.text.lower(), today=today, language=language):
-        edges.update(span)
-    cuts = sorted(edges)
-    if len(cuts) == 2 or len(piece.text.lower()) != len(piece.text):
-        return [piece]
-    return [
-        _Piece(
-            piece.start + start,
-            piece.start + end,
-            piece.text[start:end],
-            False,
-            None,
-            piece.text[start:end],
-            False,
-        )
-        for start, end in itertools.pairwise(cuts)
-    ]
-
-
 class _Draft:
     """A query while its pieces are read from left to right."""
 
     def __init__(
         self,
-        pieces: Sequence[_Piece],
+        pieces: Sequence[Piece],
         language: Language,
         today: datetime.date,
         like_photo_id: int | None,
@@ -292,7 +194,7 @@ class _Draft:
             self._join_words(piece)
         return 1
 
-    def _join_words(self, piece: _Piece) -> None:
+    def _join_words(self, piece: Piece) -> None:
         """Words in a row are one token."""
         last = self._tokens[-1] if self._tokens else None
         if last is not None and last.kind == "words" and not last.note and last.end < piece.start:
@@ -301,7 +203,7 @@ class _Draft:
         else:
             self._token("words", piece)
 
-    def _to_words(self, piece: _Piece, reason: str) -> None:
+    def _to_words(self, piece: Piece, reason: str) -> None:
         """What looks like a filter and is none."""
         self.notes.append(f"{piece.text} is taken as words: {reason}")
         word = piece.text.replace('"', "").strip()
@@ -309,24 +211,24 @@ class _Draft:
             self._words.append(" ".join(word.split()))
         self._token("words", piece, reason)
 
-    def _has_no_value(self, piece: _Piece) -> bool:
+    def _has_no_value(self, piece: Piece) -> bool:
         """Whether it is a filter's key alone, as while it is being typed."""
         if piece.key is not None:
             return piece.key in self._language.keys and not piece.value.strip()
         key = piece.value[:-1].lower()
         return not piece.quoted and key in self._language.keys and piece.value[-1] in ":："
 
-    def _leave_out(self, piece: _Piece) -> None:
+    def _leave_out(self, piece: Piece) -> None:
         """A key alone means nothing: neither a filter nor something to see."""
         key = piece.text.strip('-"')
         reason = f"{key} has no value"
         self.notes.append(f"{reason} and is left out: write the value right behind it")
         self._token("words", piece, reason)
 
-    def _token(self, kind: str, piece: _Piece, note: str = "") -> None:
+    def _token(self, kind: str, piece: Piece, note: str = "") -> None:
         self._tokens.append(Token(kind, piece.text, piece.start, piece.end, note))
 
-    def _take_less(self, piece: _Piece) -> None:
+    def _take_less(self, piece: Piece) -> None:
         if piece.value[0].isdigit():
             date = find_date([piece.value], today=self._today, language=self._language)
             if date is not None:
@@ -341,7 +243,7 @@ class _Draft:
             self._less.append(piece.value)
             self._token("less", piece)
 
-    def _take_exact(self, piece: _Piece) -> None:
+    def _take_exact(self, piece: Piece) -> None:
         text = piece.value
         if not text.strip():
             nothing = "there is nothing between the quotation marks"
@@ -368,12 +270,12 @@ class _Draft:
         if found is None:
             return 0
         used = self.pieces[position : position + found.words]
-        text = _joined(used)
-        whole = _Piece(used[0].start, used[-1].end, text, False, None, text, False)
+        text = joined(used)
+        whole = Piece(used[0].start, used[-1].end, text, False, None, text, False)
         self._add_date(whole, found, negative=False)
         return found.words
 
-    def _add_date(self, piece: _Piece, date: Found, *, negative: bool) -> None:
+    def _add_date(self, piece: Piece, date: Found, *, negative: bool) -> None:
         if self._room_for(piece, len(date.conditions)):
             for condition in date.conditions:
                 self._put(_date_group(condition, date.bounds), negative, condition)
@@ -381,7 +283,7 @@ class _Draft:
 
     # --- key:value ------------------------------------------------------------------------------
 
-    def _take_key(self, piece: _Piece) -> None:
+    def _take_key(self, piece: Piece) -> None:
         key = self._language.keys.get(piece.key or "")
         if key is None and not piece.text.removeprefix("-").lower().startswith(f"{piece.key}:"):
             self._words.append(" ".join(piece.text.replace('"', "").split()))  # Chinese's own colon
@@ -402,7 +304,7 @@ class _Draft:
         else:
             self._take_filter(key, piece)
 
-    def _take_like(self, piece: _Piece) -> None:
+    def _take_like(self, piece: Piece) -> None:
         value = piece.value.strip()
         if self._like_photo_id is not None or self._like_path is not None:
             self._to_words(piece, "only one photo can be the example")
@@ -418,20 +320,20 @@ class _Draft:
         else:
             self._to_words(piece, "like: needs a photo")
 
-    def _take_sort(self, piece: _Piece) -> None:
+    def _take_sort(self, piece: Piece) -> None:
         if self._language.sorts.get(piece.value.lower()) is None:
             self._to_words(piece, "results can be sorted by date only")
             return
         self._by_date = True
         self._token("sort", piece)
 
-    def _take_within(self, piece: _Piece) -> None:
+    def _take_within(self, piece: Piece) -> None:
         if self._within is None or self._within[0] is not piece:
             self._to_words(piece, "within: needs one distance, as 20km, and a near: beside it")
             return
         self._token("within", piece)
 
-    def _distance(self) -> tuple[_Piece, float] | None:
+    def _distance(self) -> tuple[Piece, float] | None:
         """The first good within:, if there is a good near: for it."""
         keys = [(self._language.keys.get(piece.key or ""), piece) for piece in self.pieces]
         if not any(key == "near" and find_place(piece.value) is not None for key, piece in keys):
@@ -443,14 +345,14 @@ class _Draft:
                     return piece, distance
         return None
 
-    def _take_bound(self, key: str, piece: _Piece) -> None:
+    def _take_bound(self, key: str, piece: Piece) -> None:
         condition = find_bound(key, piece.value, today=self._today, language=self._language)
         if condition is None:
             self._to_words(piece, f"{key}: needs a date, as 2019 or 2019-07-14")
         else:
             self._add(piece, key, condition, group=condition)
 
-    def _take_filter(self, key: str, piece: _Piece) -> None:
+    def _take_filter(self, key: str, piece: Piece) -> None:
         value = " ".join(piece.value.split())
         within = None if self._within is None else self._within[1]
         conditions, problem = conditions_of(key, value, within, self._language)
@@ -466,7 +368,7 @@ class _Draft:
 
     # --- what is collected ----------------------------------------------------------------------
 
-    def _add(self, piece: _Piece, kind: str, condition: Condition, *, group: Hashable) -> None:
+    def _add(self, piece: Piece, kind: str, condition: Condition, *, group: Hashable) -> None:
         if self._room_for(piece):
             self._put(group, piece.minus, condition)
             self._token(kind, piece)
@@ -476,7 +378,7 @@ class _Draft:
         if condition not in options:
             options.append(condition)
 
-    def _room_for(self, piece: _Piece, count: int = 1) -> bool:
+    def _room_for(self, piece: Piece, count: int = 1) -> bool:
         """Whether there may be one more filter; where not, the piece becomes words."""
         if self._filters + count > MAX_FILTERS:
             self._to_words(piece, f"more than {MAX_FILTERS} filters")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from photosearch.desktop.bar import Bar
 
+pytest.register_assert_rewrite("reading")  # what it checks is to be told as a test's own
+
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[DecodePool]:
