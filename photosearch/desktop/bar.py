@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
-from PySide6.QtGui import QCursor, QGuiApplication, QKeyEvent, QPaintEvent
+from PySide6.QtCore import QEvent, QPoint, QSize, Qt, QTimer
+from PySide6.QtGui import QCursor, QGuiApplication, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout
 
 from photosearch.desktop import words
@@ -18,7 +17,7 @@ from photosearch.desktop.card import SHADOW, Card, draw_glass, is_dark
 from photosearch.desktop.deeds import Deeds
 from photosearch.desktop.foot import Foot
 from photosearch.desktop.grid import PICTURE, Grid
-from photosearch.desktop.keys import name_of
+from photosearch.desktop.keyboard import Keyboard
 from photosearch.desktop.likeness import Likeness
 from photosearch.desktop.make import button, label, spaced
 from photosearch.desktop.menu import photo_menu
@@ -30,7 +29,7 @@ from photosearch.desktop.settings import SettingsPanel
 from photosearch.desktop.source import Daemon
 from photosearch.desktop.theme import DARK, LIGHT, sheet
 from photosearch.desktop.thumbnails import Thumbnails
-from photosearch.desktop.walk import Act, At, Box, Held, act, onwards, walk
+from photosearch.desktop.walk import Act, Box, onwards
 from photosearch.desktop.ways import Ways
 from photosearch.errors import DaemonUnreachable, PhotosearchError
 from photosearch.protocol import SearchReply, StatusReply
@@ -131,8 +130,7 @@ class Bar(Card):
         self.settings_button = button("round", words.SETTINGS)
         self.settings_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.settings_button.clicked.connect(self.show_settings)
-        for keyed in (self.box, self.grid, self.preview, self.key_list):
-            keyed.installEventFilter(self)
+        self._keyboard = self._listen()
 
     def _lay_out(self) -> None:
         top = spaced(QHBoxLayout(), 12, margins=(52, 12, 22, 8))
@@ -411,28 +409,32 @@ class Bar(Card):
 
     # --- keys ---------------------------------------------------------------------------------
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
-            if self.key_list.isVisible():
-                self.key_list.hide()
-                return True
-            return self._key(watched, event)
-        return super().eventFilter(watched, event)
-
-    def _key(self, watched: QObject, event: QKeyEvent) -> bool:
-        at = At.PREVIEW if self.preview.hit else At.GRID if watched is self.grid else At.BOX
-        modifiers, modifier = event.modifiers(), Qt.KeyboardModifier
-        control = bool(modifiers & (modifier.ControlModifier | modifier.MetaModifier))
-        alt = bool(modifiers & modifier.AltModifier)
-        held = Held(control, bool(modifiers & modifier.ShiftModifier), alt)
-        key = name_of(event, control=control)
-        wanted = act(key, at=at, held=held, box=self._box_now())
-        if wanted is None:
-            return at is At.GRID and not control and not alt and self._type_in_box(event)
-        if event.isAutoRepeat() and wanted is not Act.MOVE:
-            return True
-        self._do(wanted, key)
-        return True
+    def _listen(self) -> Keyboard:
+        return Keyboard(
+            self.box,
+            photos=(self.grid, self.preview),
+            over=(self.key_list, self.message),
+            now=self._box_now,
+            typed=self._typed,
+            acts={
+                Act.MEAN: self._mean,
+                Act.TAKE: lambda: self.search_for(self.ways.onwards[0].text),
+                Act.PREVIEW: self.show_preview,
+                Act.CLOSE_PREVIEW: self.close_preview,
+                Act.OPEN: self.deeds.open,
+                Act.REVEAL: self.deeds.reveal,
+                Act.COPY: self.deeds.copy,
+                Act.COPY_PATH: self.deeds.copy_path,
+                Act.LEAVE_OUT: self.deeds.hide,
+                Act.UNDO: self.deeds.undo,
+                Act.LIKE: self.look_like,
+                Act.GROUP: self.show_group,
+                Act.CLEAR: self._clear,
+                Act.STEP_BACK: self.step_back,
+                Act.HIDE: self.disappear,
+                Act.SHOW_KEYS: lambda: self.key_list.show_over(self.card().toRect()),
+            },
+        )
 
     def _box_now(self) -> Box:
         text = self.box.text()
@@ -440,76 +442,13 @@ class Bar(Card):
         can_undo = self.deeds.can_undo
         return Box(bool(text), self._likeness.hit is not None, keys, can_undo)
 
-    def _type_in_box(self, event: QKeyEvent) -> bool:
-        """Letters pressed in the grid are meant for the box."""
-        if not event.text().isprintable() or not event.text().strip():
-            return False
-        self.box.setFocus()
-        self.box.end(False)
-        self.box.insert(event.text())
-        self._typed()
-        return True
-
-    def _do(self, wanted: Act, key: str) -> None:
-        run: dict[Act, Callable[[], object]] = {
-            Act.FOCUS_BOX: self._focus_box,
-            Act.ENTER_GRID: self._enter_grid,
-            Act.MEAN: self._mean,
-            Act.TAKE: lambda: self.search_for(self.ways.onwards[0].text),
-            Act.MOVE: lambda: self._move(key),
-            Act.PREVIEW: self.show_preview,
-            Act.CLOSE_PREVIEW: self.close_preview,
-            Act.OPEN: self.deeds.open,
-            Act.REVEAL: self.deeds.reveal,
-            Act.COPY: self.deeds.copy,
-            Act.COPY_PATH: self.deeds.copy_path,
-            Act.LEAVE_OUT: self.deeds.hide,
-            Act.UNDO: self.deeds.undo,
-            Act.LIKE: self.look_like,
-            Act.GROUP: self.show_group,
-            Act.LEAVE_GRID: self._leave_grid,
-            Act.CLEAR: self._clear,
-            Act.STEP_BACK: self.step_back,
-            Act.HIDE: self.disappear,
-            Act.SHOW_KEYS: lambda: self.key_list.show_over(self.card().toRect()),
-            Act.NOTHING: lambda: None,
-        }
-        run[wanted]()
-
-    def _focus_box(self) -> None:
-        self.close_preview()
-        self.grid.choose(-1)
-        self.box.setFocus()
-        self.box.selectAll()
-
     def _mean(self) -> None:
         self.deeds.meant()
-        self._enter_grid()
-
-    def _enter_grid(self) -> None:
-        if self.photos.hits:
-            self.grid.setFocus()
-            self.grid.choose(0)
-        elif self.message.button.isVisible():
-            self.message.button.setFocus()
-
-    def _leave_grid(self) -> None:
-        self.grid.choose(-1)
-        self.box.setFocus()
+        self._keyboard.enter_grid()
 
     def _clear(self) -> None:
         self.box.clear()
         self._typed()
-
-    def _move(self, key: str) -> None:
-        at, total = self.grid.at, len(self.photos.hits)
-        to = walk(key, max(at, 0), columns=self.grid.columns, total=total)
-        if self.preview.hit is None:
-            return self._leave_grid() if to < 0 else self.grid.choose(to)
-        if to >= 0:
-            self.grid.choose(to)
-            self.show_preview()
-        return None
 
     # --- the card -----------------------------------------------------------------------------
 

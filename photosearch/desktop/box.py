@@ -14,7 +14,7 @@ MAX_QUERY_CHARS: Final = 1000
 
 
 class SearchBox(QLineEdit):
-    """One line. Keys are the bar's first."""
+    """One line. Keys are the keyboard's first."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -120,7 +120,7 @@ def fill_badge(painter: QPainter, place: QRectF, theme: Theme) -> None:
 
 
 class Grid(QListView):
-    """Photos in rows. Keys are the bar's; the mouse selects, opens and drags."""
+    """Photos in rows. Keys are the keyboard's; the mouse selects, opens and drags."""
 
     menu_wanted = Signal(QPoint)
     stack_clicked = Signal()  # on the sign that the chosen photo stands for others
@@ -149,6 +149,10 @@ class Grid(QListView):
     @property
     def columns(self) -> int:
         return max(1, self.viewport().width() // TILE.width())
+
+    @property
+    def total(self) -> int:
+        return len(self._photos.hits)
 
     @property
     def at(self) -> int:
