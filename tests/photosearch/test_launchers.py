@@ -10,16 +10,15 @@ import plistlib
 import shutil
 import subprocess
 import sys
-import time
 import types
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from sessionbus import Bus, session_bus
 from test_program import Program, toy  # noqa: F401
 from toy import painted
 
@@ -90,67 +89,17 @@ def load(file: Path) -> types.ModuleType:
 # --- GNOME and KDE, on a session bus of their own ---------------------------------------------
 
 
-@dataclass
-class Bus:
-    """A session bus that starts services from `data`; what they open, `opened` lists."""
-
-    address: str
-    opened: Path
-
-    def call(
-        self, name: str, path: str, interface: str, method: str, takes: str, *args: Any
-    ) -> Any:
-        """The reply's body; raises where the reply is an error."""
-        from jeepney import DBusAddress, new_method_call
-        from jeepney.io.blocking import open_dbus_connection
-        from jeepney.wrappers import unwrap_msg
-
-        where = DBusAddress(path, bus_name=name, interface=interface)
-        with contextlib.closing(open_dbus_connection(self.address)) as connection:
-            message = new_method_call(where, method, takes or None, args)
-            return unwrap_msg(connection.send_and_get_reply(message, timeout=40))
-
-    def gnome(self, method: str, takes: str, *args: Any) -> Any:
-        where = ("org.photosearch.SearchProvider", "/org/photosearch/SearchProvider")
-        return self.call(*where, "org.gnome.Shell.SearchProvider2", method, takes, *args)
-
-    def kde(self, method: str, takes: str, *args: Any) -> Any:
-        where = ("org.photosearch.Runner", "/runner")
-        return self.call(*where, "org.kde.krunner1", method, takes, *args)
-
-    def was_opened(self, count: int) -> list[str]:
-        """The last of what was opened, once there is so much."""
-        deadline = time.monotonic() + 30
-        while not self.opened.exists() or len(self.opened.read_text().splitlines()) < count:
-            assert time.monotonic() < deadline, "nothing was opened"
-            time.sleep(0.05)
-        return self.opened.read_text().splitlines()
-
-
-@contextlib.contextmanager
-def session_bus(data: Path, home: Path, opened: Path) -> Iterator[Bus]:
-    pytest.importorskip("jeepney", reason="jeepney is not installed")
-    if shutil.which("dbus-daemon") is None:
-        pytest.skip("dbus-daemon is not installed")
+def install_services(data: Path, home: Path) -> None:
+    """Where a session bus with this data folder finds them."""
     install("gnome", data, home)
     install("krunner", data, home)
-    daemon = subprocess.Popen(
-        ["dbus-daemon", "--session", "--nofork", "--print-address"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "XDG_DATA_HOME": str(data)},
-    )
-    assert daemon.stdout is not None
-    try:
-        yield Bus(daemon.stdout.readline().strip(), opened)
-    finally:
-        daemon.terminate()  # the services it started end with their connection
-        daemon.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
 def bus(opened: Path, library: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
-    with session_bus(tmp_path_factory.mktemp("data"), library.home, opened) as made:
+    data = tmp_path_factory.mktemp("data")
+    install_services(data, library.home)
+    with session_bus(data, opened) as made:
         yield made
 
 
@@ -215,7 +164,8 @@ def test_the_bus_services_say_what_they_are_and_refuse_what_they_are_not(bus: Bu
 
 
 def test_without_a_daemon_the_bus_services_find_nothing(opened: Path, tmp_path: Path) -> None:
-    with session_bus(tmp_path / "data", tmp_path / "home", opened) as bus:
+    install_services(tmp_path / "data", tmp_path / "home")
+    with session_bus(tmp_path / "data", opened) as bus:
         assert bus.gnome("GetInitialResultSet", "as", ["green"]) == ([],)
         assert bus.kde("Match", "s", "green") == ([],)
         bus.kde("Run", "ss", "1", "")
