@@ -69,3 +69,13 @@ def open_fake_library(home: Path, encoder: FakeEncoder) -> Library:
 def make_ingest(library: Library, encoder: FakeEncoder, pool: DecodePool, home: Path) -> Ingest:
     """Files count as settled at once: tests write them whole."""
     return Ingest(library, encoder, pool, Thumbnails(home / "thumbnails"), settle_ns=0)
+
+
+def spaces(library: Library) -> dict[str, int]:
+    """How many vectors each space of the file holds."""
+    with library.reader.reading() as db:
+        return dict(
+            db.execute(
+                "SELECT name, (SELECT count(*) FROM embeddings WHERE space_id = s.id) FROM spaces s"
+            ).fetchall()
+        )
