@@ -28,7 +28,7 @@ def open_index(
 ) -> Index:
     """Every located photo's vector, each put at once where its cell is."""
     kept = _kept_cells(db, space_id, dim)
-    count = embeddings.count(db, space_id)
+    count = embeddings.room(db, space_id)
     if kept is None:
         exact = ExactIndex.reserve(
             dim, np.empty(0, np.int64), np.empty(0, np.int64), block_count=0, count=count

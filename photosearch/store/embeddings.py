@@ -365,6 +365,13 @@ def count(db: Connection, space_id: int) -> int:
     return int(row[0])
 
 
+def room(db: Connection, space_id: int) -> int:
+    """For how many vectors the slabs of a space have room: no fewer than it holds. Told by a
+    walk over the slabs, which takes a sixty-fourth of counting the vectors."""
+    row = db.execute("SELECT count(*) FROM slabs WHERE space_id = ?", (space_id,)).fetchone()
+    return int(row[0]) * SLOTS
+
+
 def delete(db: Connection, space_id: int, photo_ids: Iterable[int]) -> None:
     assert db.in_transaction
     db.executemany(

@@ -311,6 +311,7 @@ def test_slots_are_reused_and_what_leaves_one_is_zeroed(steps: list[tuple[bool, 
         assert set(found.tolist()) == there
         np.testing.assert_array_equal(back, rows[[ids.index(i) for i in found.tolist()]])
         assert slots(db)[1] < 81 + 64  # slabs that hold nothing went
+        assert len(there) <= embeddings.room(db, space_id) == sum(slots(db))
         db.close()
 
 
