@@ -21,6 +21,7 @@ from photosearch.index.neighbours import CELLS_FROM_BYTES, GRAPH_FROM_BYTES
 from photosearch.library.changes import Changes
 from photosearch.library.opening import open_index, require_sound
 from photosearch.library.reader import LibraryReader
+from photosearch.library.sizes import Sizes
 from photosearch.library.succession import Succession
 from photosearch.places import EDITION, towns
 from photosearch.store import (
@@ -79,6 +80,7 @@ class Library:
         self._cells_from = cells_from
         self._rested = False  # nothing was written since the WAL was emptied
         self._sound = False  # the file was looked through
+        self._sizes = Sizes(lambda: photos.sizes(self._db))
         with named_damage(file):
             self._db = open_writer(file)
             try:
@@ -223,8 +225,9 @@ class Library:
             return photos.other_names(self._db, root_id, stamp)
 
     def may_know_size(self, size_bytes: int) -> bool:
+        """Whether a photo may have this size. If none has, a file of this size is surely new."""
         with named_damage(self.file):
-            return photos.photo_of_size(self._db, size_bytes)
+            return size_bytes in self._sizes
 
     def photo_with_hash(self, content_hash: bytes) -> int | None:
         """The embedded photo with these bytes."""
@@ -272,14 +275,14 @@ class Library:
         if not changes:
             return
         with self._writing():
-            touched, vectors = self._write(changes)
-            orphans = photos.mark_orphans(self._db, sorted(touched), now_ns)
+            touched, new, vectors = self._write(changes)
+            orphans = photos.mark_orphans(self._db, sorted(touched - new), now_ns)
         self._follow(touched, set(orphans), vectors)
         self._rested = False
 
-    def _write(self, changes: Changes) -> tuple[set[int], dict[int, Vector]]:
-        """Apply changes; returns the photos that gained or lost a location, and the vectors of
-        those that are new."""
+    def _write(self, changes: Changes) -> tuple[set[int], set[int], dict[int, Vector]]:
+        """Apply changes; returns the photos that gained or lost a location, those of them that are
+        new and surely have one, and the vectors of those that came."""
         db, root_id = self._db, changes.root_id
         paths = [path for new in changes.embedded for path, _ in new.places]
         paths += [path for path, _, _ in changes.located]
@@ -289,15 +292,17 @@ class Library:
         touched = {photo_id for photo_id in before if photo_id is not None}
         places: list[Location] = []
         vectors: dict[int, Vector] = {}
+        added: set[int] = set()
         changed: list[int] = []
         for new in changes.embedded:
             if not embeddings.is_unit(new.vector):  # it would spoil every comparison
                 places += [Location(root_id, p, stamp, None, NO_VECTOR) for p, stamp in new.places]
                 continue
-            photo_id = photos.add_photo(
+            size_bytes = new.places[0][1].size_bytes
+            photo_id, is_new = photos.add_photo(
                 db,
                 content_hash=new.content_hash,
-                size_bytes=new.places[0][1].size_bytes,
+                size_bytes=size_bytes,
                 format=new.format,
                 width_px=new.width_px,
                 height_px=new.height_px,
@@ -306,6 +311,9 @@ class Library:
             )
             if photo_id > MAX_ID:  # ids are given in order: the file's counter is damaged
                 raise LibraryDamaged(self.file, f"photo id {photo_id} is out of range")
+            if is_new:
+                added.add(photo_id)
+            self._sizes.add(size_bytes)
             if touched and photo_id not in touched:  # new bytes, and paths that held others
                 for path, _ in new.places:
                     hiding.hide_edit(db, root_id, path, photo_id)
@@ -322,7 +330,7 @@ class Library:
         places += [
             Location(root_id, path, stamp, None, reason) for path, stamp, reason in changes.rejected
         ]
-        embeddings.add(db, self._space_id, vectors)
+        embeddings.add(db, self._space_id, vectors, new=added)
         photos.put_locations(db, places)
         for path in changes.forgotten:
             photos.delete_location(db, root_id, path)
@@ -332,7 +340,9 @@ class Library:
             changed.append(photo_id)
         for photo_id in changed:  # now that all have their locations
             grouping.regroup(db, photo_id)
-        return touched, vectors
+        if changes.forgotten or len(set(paths)) < len(paths):
+            added = set()  # one may have lost its only place again
+        return touched, added, vectors
 
     def _tell(self, photo_id: int, told: Facts) -> None:
         """Store a photo's facts, its place by name."""

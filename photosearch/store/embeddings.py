@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -109,15 +109,16 @@ def missing_by_root(db: Connection, space_id: int) -> dict[int, int]:
     return dict(rows.fetchall())
 
 
-def add(db: Connection, space_id: int, vectors: Mapping[int, Vector]) -> None:
-    """Store unit vectors by photo id; a photo that has one in this space keeps it."""
+def add(
+    db: Connection, space_id: int, vectors: Mapping[int, Vector], *, new: Container[int] = ()
+) -> None:
+    """Store unit vectors by photo id; a photo that has one in this space keeps it. Those of which
+    the caller knows that they are `new` are not asked about."""
     assert db.in_transaction
-    new = [photo_id for photo_id in vectors if not exists(db, photo_id, space_id)]
-    if not new:
-        return
+    wanted = [i for i in vectors if i in new or not exists(db, i, space_id)]
     at, full = 0, False
-    while at < len(new):
-        some = new[at : at + SLOTS]
+    while at < len(wanted):
+        some = wanted[at : at + SLOTS]
         records = _records(space_id, some, [vectors[photo_id] for photo_id in some])
         found = None if full else _slab_to_fill(db, space_id)
         slab_id, free = found or (_add_slab(db, space_id, len(records[0])), 0)

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from photosearch.store.connection import Connection
 from photosearch.types import Location, Photo, Root, Stamp
 
@@ -235,12 +238,9 @@ def photo_with_hash(db: Connection, content_hash: bytes) -> int | None:
     return row[0] if row else None
 
 
-def photo_of_size(db: Connection, size_bytes: int) -> bool:
-    """Whether some photo has this size. If none has, a file of this size is surely new."""
-    row = db.execute(
-        "SELECT EXISTS (SELECT 1 FROM photos WHERE size_bytes = ?)", (size_bytes,)
-    ).fetchone()
-    return bool(row[0])
+def sizes(db: Connection) -> NDArray[np.int64]:
+    """The size in bytes of every photo that is known, in no order."""
+    return np.fromiter((row[0] for row in db.execute("SELECT size_bytes FROM photos")), np.int64)
 
 
 def photo(db: Connection, photo_id: int) -> Photo | None:
@@ -262,8 +262,8 @@ def add_photo(
     height_px: int,
     taken: str | None,
     colour: int | None = None,
-) -> int:
-    """Insert a photo, or return the id of the one with these bytes."""
+) -> tuple[int, bool]:
+    """Insert a photo, or find the one with these bytes: its id, and whether it is new."""
     assert db.in_transaction
     cursor = db.execute(
         "INSERT INTO photos"
@@ -273,9 +273,10 @@ def add_photo(
         " FROM photo_ids), ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content_hash) DO NOTHING",
         (content_hash, size_bytes, format, width_px, height_px, taken, colour),
     )
-    photo_id = cursor.lastrowid if cursor.rowcount == 1 else photo_with_hash(db, content_hash)
+    new = cursor.rowcount == 1
+    photo_id = cursor.lastrowid if new else photo_with_hash(db, content_hash)
     assert photo_id is not None
-    return photo_id
+    return photo_id, new
 
 
 def set_colour(db: Connection, photo_id: int, colour: int | None) -> None:

@@ -438,6 +438,12 @@ def m009_hidden(db: Connection) -> None:
     )
 
 
+def m010_no_sizes(db: Connection) -> None:
+    """One page less that a photo dirties: the writer keeps the sizes of all photos in memory
+    (`library.sizes`), and nobody else looks for any."""
+    db.execute("DROP INDEX photos_size")
+
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m001_first_light,
     m002_graphs,
@@ -448,6 +454,7 @@ MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (
     m007_sidecars,
     m008_few_pages,
     m009_hidden,
+    m010_no_sizes,
 )
 
 

@@ -148,7 +148,7 @@ def test_bulk_statements_leave_the_transaction_to_its_caller(db: Connection) -> 
 
 
 def add_photo(db: Connection, number: int) -> int:
-    return photos.add_photo(
+    photo_id, _ = photos.add_photo(
         db,
         content_hash=bytes([number]) * 32,
         size_bytes=1,
@@ -157,6 +157,7 @@ def add_photo(db: Connection, number: int) -> int:
         height_px=1,
         taken=None,
     )
+    return photo_id
 
 
 def test_ids_are_never_reused(db: Connection) -> None:
