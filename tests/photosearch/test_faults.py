@@ -209,15 +209,15 @@ def test_a_commit_between_two_of_a_readers_questions_is_not_seen_by_half(
     before = library.index.exact.ids().tolist()
     todo = batch(library, range(3, 9))
     todo.forgotten = [name(0)]
-    count = embeddings.count
+    room = embeddings.room
 
-    def count_and_commit(db: connection.Connection, space_id: int) -> int:
-        found = count(db, space_id)
+    def room_and_commit(db: connection.Connection, space_id: int) -> int:
+        found = room(db, space_id)
         monkeypatch.undo()
         library.commit(todo, now_ns=2)
         return found
 
-    monkeypatch.setattr(embeddings, "count", count_and_commit)
+    monkeypatch.setattr(embeddings, "room", room_and_commit)
     assert library.reader.load_index(SPACE, DIM).exact.ids().tolist() == before
     assert contents(library) == set(range(1, 9))
     assert set(library.reader.load_index(SPACE, DIM).exact.ids().tolist()) == set(
