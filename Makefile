@@ -5,8 +5,9 @@ BIN := $(DEV)/bin
 
 .PHONY: test test-slow check raycast fix dev clean
 
+# A worker that crashes fails the run: pytest-xdist's replacement for it waits for ever.
 test: $(DEV)/ready  ## install the development set-up on the first run, then run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 test-slow: $(DEV)/ready  ## the tests that take minutes: soaks, kill -9 loops, large exports
 	$(BIN)/python -m pytest -m slow

@@ -141,7 +141,8 @@ def _windows_end_where_they_were_made(request: pytest.FixtureRequest) -> Iterato
 
 
 @pytest.fixture
-def bar(qtbot: QtBot, stand: Stand) -> Bar:
+def bar(qtbot: QtBot, stand: Stand) -> Iterator[Bar]:
+    from PySide6.QtGui import QGuiApplication
     from stand import WAIT_MS
 
     from photosearch.desktop.bar import Bar
@@ -150,7 +151,11 @@ def bar(qtbot: QtBot, stand: Stand) -> Bar:
     qtbot.addWidget(made, before_close_func=lambda each: each.close_down())
     made.appear()
     qtbot.waitUntil(lambda: len(made.photos.hits) == 24, timeout=WAIT_MS)
-    return made
+    yield made
+    # Where there is no window system, the clipboard is a static object of Qt's: it deletes what
+    # was copied after Python has ended, which crashes, since Python made it. On X11 it ends with
+    # the application, before Python does.
+    QGuiApplication.clipboard().clear()
 
 
 @pytest.fixture

@@ -51,6 +51,11 @@ window.show()
 QTimer.singleShot(0, lambda: print("ready", flush=True))
 app.exec()
 """
+PASTE = """
+from PySide6.QtWidgets import QApplication
+app = QApplication([])
+print(*(url.toString() for url in app.clipboard().mimeData().urls()))
+"""
 
 
 @dataclass
@@ -206,7 +211,15 @@ def test_the_bar_from_hot_key_to_drop(
     assert dropped.parent == program.disk and dropped.name.startswith("red")
     assert dropped.exists()
 
-    # `stop` ends the daemon and the bar, in order, without a word.
+    # A photo is copied, and any program can paste it.
+    def pasted() -> str:
+        screen.key("Down", "ctrl+c")
+        command = [sys.executable, "-c", PASTE]
+        return subprocess.run(command, env=screen.environ, capture_output=True, text=True).stdout
+
+    within(SECONDS, lambda: unquote(pasted()).startswith(f"file://{program.disk}/red "))
+
+    # `stop` ends the daemon and the bar, in order, without a word, also with that to be pasted.
     program.run("stop")
     assert running.process.wait(timeout=60) == 0
     assert not (program.home / "bar.json").exists()

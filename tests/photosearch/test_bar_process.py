@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -62,6 +64,13 @@ def test_an_idle_thread_holds_nothing(qtbot: QtBot) -> None:
     gc.collect()
     qtbot.waitUntil(lambda: made[0]() is None, timeout=3_000)
     background.close()
+
+
+def test_a_process_that_copied_a_photo_ends_in_order() -> None:
+    """Of the tests themselves: a worker that crashed at its end failed a run of passed tests."""
+    copies = Path(__file__).with_name("test_bar_suggestions.py"), "the_newest_photos_are_no_search"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", copies[0], "-k", copies[1]]
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
 
 
 # --- one bar, its door, its tray --------------------------------------------------------------
