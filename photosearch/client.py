@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from photosearch import home, protocol
@@ -141,6 +142,13 @@ class Client:
         path = f"/photos/{photo_id}/{'hide' if hidden else 'unhide'}"
         changed = self._call("POST", path, seconds=LONG_SECONDS, similar=similar)["photos"]
         return [int(each) for each in changed]
+
+    def hide_all(self, photo_ids: Sequence[int], *, hidden: bool) -> None:
+        """Leave these photos, and no others, out of search, or find them again."""
+        path = f"/photos/{'hide' if hidden else 'unhide'}"
+        for start in range(0, len(photo_ids), protocol.MAX_IDS):
+            ids = ",".join(map(str, photo_ids[start : start + protocol.MAX_IDS]))
+            self._call("POST", path, seconds=LONG_SECONDS, ids=ids)
 
     def pause(self) -> None:
         self._call("POST", "/index/pause")

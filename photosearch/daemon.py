@@ -186,11 +186,16 @@ class Daemon:
         if self.place(photo_id) is None:
             return None
         ids = self.library.reader.group_members(photo_id) if similar else [photo_id]
+        return self.hide_all(ids, hidden=hidden)
+
+    def hide_all(self, photo_ids: Sequence[int], *, hidden: bool) -> protocol.HideReply:
+        """Hide these photos or let them be found again; those that are not there are passed
+        over."""
         change = self.library.hide if hidden else self.library.unhide
         changed: list[int] = []
 
         def act() -> int:
-            changed.extend(change(ids))
+            changed.extend(change(photo_ids))
             return len(changed)
 
         self.indexer.order(act)

@@ -27,6 +27,7 @@ from photosearch.params import (
     NoParams,
     Params,
     PhotoParams,
+    PhotosParams,
     RetryParams,
     SearchedParams,
     SearchParams,
@@ -171,6 +172,14 @@ def _hidden(call: Call, *, hidden: bool) -> protocol.HideReply:
     if found is None:
         raise no_photo()
     return found
+
+
+def hide_all(call: Call) -> protocol.HideReply:
+    return call.daemon.hide_all(call.params.photo_ids, hidden=True)
+
+
+def unhide_all(call: Call) -> protocol.HideReply:
+    return call.daemon.hide_all(call.params.photo_ids, hidden=False)
 
 
 def status(call: Call) -> protocol.StatusReply:
@@ -346,6 +355,22 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "POST", "/photos/{id}/unhide", unhide, HideParams, protocol.HideReply, "Find it again"
+    ),
+    Endpoint(
+        "POST",
+        "/photos/hide",
+        hide_all,
+        PhotosParams,
+        protocol.HideReply,
+        "Leave these out of search, those of them that are there",
+    ),
+    Endpoint(
+        "POST",
+        "/photos/unhide",
+        unhide_all,
+        PhotosParams,
+        protocol.HideReply,
+        "Find these again, and none of those they are shown for",
     ),
     Endpoint("GET", "/status", status, NoParams, protocol.StatusReply, "Library and daemon"),
     Endpoint(

@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_plain_validator_function
 
 from photosearch.formats import THUMBNAIL_PX
+from photosearch.protocol import MAX_IDS
 from photosearch.search import MAX_OFFSET, MAX_RESULTS
 from photosearch.suggest import MAX_SUGGESTIONS
 
@@ -73,6 +74,19 @@ class PhotoParams(Params):
 
 class HideParams(Params):
     similar: bool = Field(False, description="with the photos it is shown for")
+
+
+class PhotosParams(Params):
+    # Of 18 digits at most: every one of those is an id that SQLite can hold.
+    ids: str = Field(
+        max_length=19 * MAX_IDS - 1,
+        pattern="^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*$",
+        description="ids of photos, with commas between them",
+    )
+
+    @property
+    def photo_ids(self) -> list[int]:
+        return [int(each) for each in self.ids.split(",")]
 
 
 class ThumbnailParams(Params):

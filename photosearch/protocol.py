@@ -7,10 +7,12 @@ the schema from the same ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from photosearch.types import Hit
 
 API: str = "/api/v1"
+MAX_IDS: Final = 1000  # in one request's address, which the daemon reads up to 32 KB of
 
 
 @dataclass(frozen=True)

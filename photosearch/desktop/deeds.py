@@ -123,24 +123,20 @@ class Deeds:
         self._changed(hit)
 
     def undo(self) -> None:
-        """Take back the last hiding, photo by photo: others of a burst may have been hidden
-        before."""
+        """Take back the last hiding, of those photos alone: others of a burst may have been
+        hidden before."""
         self._undo_then = bool(self.leaving)
         if self._undo_then:
             return
         self.can_undo = False
         (_, photo_ids, hidden), self._undo = self._undo, (0, [], False)
 
-        def take_back() -> None:
-            for photo_id in photo_ids:
-                self._daemon.hide(photo_id, hidden=hidden, similar=False)
-
         def done() -> None:
             self._foot.say(words.UNDONE)
             self._changed(None)
 
         if photo_ids:
-            self.errand(take_back, done)
+            self.errand(lambda: self._daemon.hide_all(photo_ids, hidden=hidden), done)
 
     def copy(self) -> None:
         hits = [self._preview.hit] if self._preview.hit else self._grid.selected

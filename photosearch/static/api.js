@@ -38,6 +38,11 @@ function tell(path, parameters = {}) {
   return ask(query ? `${path}?${query}` : path, { method: "POST" });
 }
 
+/** A request takes a thousand ids. */
+async function tellOf(ids, path) {
+  for (let at = 0; at < ids.length; at += 1000) await tell(path, { ids: ids.slice(at, at + 1000) });
+}
+
 export function login(code) {
   const headers = { "content-type": "application/json" };
   return ask("/login", { method: "POST", headers, body: JSON.stringify({ code }) });
@@ -90,6 +95,9 @@ export const reveal = (id) => tell(`/photos/${id}/reveal`);
 /** With `similar`, the photos it is shown for as well. Answers {photos: ids that changed}. */
 export const hide = (id, similar = false) => tell(`/photos/${id}/hide`, { similar });
 export const unhide = (id, similar = false) => tell(`/photos/${id}/unhide`, { similar });
+/** These photos, and none of those they are shown for. */
+export const hideAll = (ids) => tellOf(ids, "/photos/hide");
+export const unhideAll = (ids) => tellOf(ids, "/photos/unhide");
 export const events = () => new EventSource(`${API}/events`);
 export const thumbnail = (id) => `${API}/photos/${id}/thumbnail`;
 export const original = (id) => `${API}/photos/${id}/original`;

@@ -102,7 +102,7 @@ export class Deeds {
 
   /** Leave a photo, and those it stands for, out of every search; or find hidden ones again. */
   async hide(hit) {
-    const [change, back] = hit.hidden ? [api.unhide, api.hide] : [api.hide, api.unhide];
+    const [change, back] = hit.hidden ? [api.unhide, api.hideAll] : [api.hide, api.unhideAll];
     const isOpen = this.preview.hit?.photo_id === hit.photo_id;
     const goesOn = this.#on.leave(hit); // at once, so that the next press means the next photo
     if (isOpen && goesOn && this.#grid.activeHit) this.showPreview();
@@ -111,7 +111,7 @@ export class Deeds {
     const changing = this.#on.attempt(change(hit.photo_id, hit.similar > 0));
     this.#toasts.undoable(words(fileName(hit.path), hit.similar + 1), async () => {
       const { photos } = (await changing) ?? { photos: [] };
-      await Promise.all(photos.map((id) => this.#on.attempt(back(id))));
+      await this.#on.attempt(back(photos));
     });
     await changing;
     this.#on.settled(hit);

@@ -75,6 +75,8 @@ class Stand:
         self.slow.set()
         self.searchable = len(self.hits)  # hidden ones, too
         self.hidings: list[tuple[int, bool, bool]] = []  # photo, hidden, with similar ones
+        self.burst: list[int] = []  # what is hidden besides, with similar ones
+        self.taken_back: list[tuple[list[int], bool]] = []  # photos, whether they are hidden again
         self.put_away: list[Hit] = []
 
     def search(self, question: Question) -> protocol.SearchReply:
@@ -144,18 +146,24 @@ class Stand:
     def reveal_photo(self, photo_id: int) -> None:
         self.opened.append(("reveal", photo_id))
 
+    def hide_all(self, photo_ids: list[int], *, hidden: bool) -> None:
+        self.taken_back.append((photo_ids, hidden))
+        for photo_id in photo_ids:
+            self.hide(photo_id, hidden=hidden, similar=False)
+
     def hide(self, photo_id: int, *, hidden: bool, similar: bool) -> list[int]:
         assert self.slow.wait(30)
         if self.refuses:
             raise PhotosearchError("There is no such photo.")
         self.hidings.append((photo_id, hidden, similar))
+        changed = [photo_id, *(self.burst if similar else [])]
         if hidden:
-            self.put_away += [hit for hit in self.hits if hit.photo_id == photo_id]
-            self.hits = [hit for hit in self.hits if hit.photo_id != photo_id]
+            self.put_away += [hit for hit in self.hits if hit.photo_id in changed]
+            self.hits = [hit for hit in self.hits if hit.photo_id not in changed]
         else:
             self.hits = sorted([*self.hits, *self.put_away], key=lambda hit: hit.rank)
             self.put_away = []
-        return [photo_id]
+        return changed
 
     def status(self) -> protocol.StatusReply:
         if self.fails is not None:

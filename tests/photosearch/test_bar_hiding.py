@@ -123,8 +123,13 @@ def test_a_burst_goes_together(bar: Bar, stand: Stand, type_in: Type, qtbot: QtB
     type_in("green")
     qtbot.waitUntil(lambda: len(bar.photos.hits) == 12, timeout=WAIT_MS)
     qtbot.keyClick(bar.box, KEY.Key_Down)
+    stand.burst = [4, 6]
     qtbot.keyClick(bar.grid, KEY.Key_Delete)
-    qtbot.waitUntil(lambda: stand.hidings == [(2, True, True)], timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 9 and not bar.deeds.leaving, timeout=WAIT_MS)
+    assert stand.hidings == [(2, True, True)]
+    qtbot.keyClick(bar.grid, KEY.Key_Z, CONTROL)
+    qtbot.waitUntil(lambda: len(bar.photos.hits) == 12, timeout=WAIT_MS)
+    assert stand.taken_back == [([2, 4, 6], False)]  # in one request
 
 
 def test_hiding_the_photo_that_a_burst_was_opened_from_leads_back(

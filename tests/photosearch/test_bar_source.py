@@ -18,7 +18,7 @@ from photosearch.desktop.asking import Question
 from photosearch.desktop.source import Source
 from photosearch.errors import PhotosearchError
 from photosearch.home import Home
-from photosearch.protocol import SuggestionMessage
+from photosearch.protocol import MAX_IDS, SuggestionMessage
 
 
 def speckled(quality: int) -> bytes:
@@ -50,6 +50,16 @@ def test_a_burst_is_one_photo_and_can_be_opened_up(source: Source) -> None:
     }  # fmt: skip
     with pytest.raises(PhotosearchError, match="no such photo"):
         source.search(Question("", 12345, is_group=True))
+
+
+def test_a_burst_is_hidden_and_taken_back(source: Source) -> None:
+    (shown,) = source.search(Question("red")).hits
+    hidden = source.hide(shown.photo_id, hidden=True, similar=True)
+    assert len(hidden) == source.status().hidden == 3
+    assert source.search(Question("red")).hits == []
+    many = [*range(1_000_000, 1_000_000 + MAX_IDS), *hidden]  # the others are not there
+    source.hide_all(many, hidden=False)
+    assert source.status().hidden == 0
 
 
 def test_past_searches_are_kept_offered_and_forgotten(

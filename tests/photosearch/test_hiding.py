@@ -12,6 +12,8 @@ from test_grouping import saved, scene
 from test_search import NOW, album, ask, flat_background, names, search_of  # noqa: F401
 from workbench import Bench, jpeg, open_fake_library
 
+from photosearch.guard import MAX_HEAD_BYTES
+from photosearch.protocol import MAX_IDS
 from photosearch.query import parse
 from photosearch.store.connection import open_writer
 
@@ -224,6 +226,38 @@ def test_similar_photos_are_hidden_together(desk: Desk) -> None:
     assert not [name for name in shown(desk) if name.startswith("burst")]
     code, reply = post(desk, f"/photos/{ids[0]}/unhide?similar=true")
     assert sorted(reply["photos"]) == ids
+
+
+def test_a_burst_is_taken_back_in_one_request_but_for_what_was_hidden_before(desk: Desk) -> None:
+    for number, quality in enumerate((95, 60, 30)):
+        desk.bench.write(f"burst-{number}.jpg", saved(scene(7), quality=quality))
+    desk.bench.sync()
+    ids = sorted(desk.photo_id(f"burst-{number}.jpg") for number in range(3))
+    post(desk, f"/photos/{ids[1]}/hide")
+    _, reply = post(desk, f"/photos/{ids[0]}/hide?similar=true")
+    assert sorted(reply["photos"]) == [ids[0], ids[2]]
+    back = ",".join(map(str, reply["photos"]))
+    assert post(desk, f"/photos/unhide?ids={back},{10**17}") == (200, reply)  # one is not there
+    assert hidden_rows(desk.bench) == [ids[1]]
+    assert post(desk, f"/photos/hide?ids={back}") == (200, reply)
+    assert hidden_rows(desk.bench) == ids
+
+
+@pytest.mark.parametrize("ids", ["", "0", "1,", "1,x", "-1", "1" * 19, "+1", "1 ,2", "²"])
+def test_what_are_no_ids_of_photos_is_refused(desk: Desk, ids: str) -> None:
+    code, reply = post(desk, f"/photos/unhide?ids={ids}")
+    assert code == 400
+    assert "ids has a value that is not allowed." in str(reply["error"])
+
+
+def test_as_many_ids_as_a_client_sends_fit_in_one_address(desk: Desk) -> None:
+    """As a browser writes them, a comma in three characters."""
+    ids = "%2C".join([str(10**18 - 1)] * MAX_IDS)
+    assert len(ids) < MAX_HEAD_BYTES / 1.2
+    assert post(desk, f"/photos/unhide?ids={ids}") == (200, {"photos": []})
+    code, reply = post(desk, f"/photos/unhide?ids={ids}%2C1")
+    assert code == 400
+    assert f"at most {19 * MAX_IDS - 1} characters" in str(reply["error"])
 
 
 @pytest.mark.parametrize("path", ["/photos/999999/hide", "/photos/999999/unhide", "/photos/x/hide"])

@@ -61,6 +61,26 @@ def test_control_z_takes_back_the_last_one(open_page: Opener) -> None:
     expect(window.options).to_have_count(GREENS - 1)
 
 
+def test_a_burst_is_taken_back_in_one_request(open_page: Opener, daemon: Daemon) -> None:
+    """Whatever the daemon says it hid: here, three for one."""
+    window = greens(open_page)
+    ids = [hit["photo_id"] for hit in daemon.search("green")["hits"][:3]]
+
+    def hide_three(route: Route) -> None:
+        many = ",".join(map(str, ids))
+        route.fulfill(json=daemon.call(f"/photos/hide?ids={many}", method="POST"))
+
+    window.page.route("**/photos/*/hide?*", hide_three)
+    asked: list[str] = []
+    window.page.on("request", lambda request: asked.append(request.url))
+    window.press("ArrowDown", "Delete")
+    expect(window.options).to_have_count(GREENS - 3)
+    window.press("Control+z")
+    expect(window.options).to_have_count(GREENS)
+    (back,) = [url for url in asked if "/unhide" in url]
+    assert back.endswith(f"/photos/unhide?ids={'%2C'.join(map(str, ids))}")
+
+
 def test_news_meanwhile_does_not_bring_it_back(open_page: Opener, daemon: Daemon) -> None:
     """The daemon may be at work on a batch: until it has hidden the photo it still finds it."""
     window = greens(open_page)
