@@ -85,6 +85,14 @@ def test_a_word_is_worth_how_far_it_narrows_the_library() -> None:
     assert known.reasons(5) == ["folder has lyon", "folder has dog"]
 
 
+def test_a_word_on_a_single_photo_is_worth_what_narrows_a_library_to_a_64th() -> None:
+    """More, and a folder's rare name would stand before whatever a photo shows."""
+    for photos in (64, 1000, 1_000_000):
+        order, cut = evidence([mention("zermatt", 5)], photos).of(np.asarray([5]))
+        assert order == pytest.approx([math.log(64)], abs=0.05)
+        assert cut == pytest.approx([math.log(64)], abs=0.05)
+
+
 def test_among_the_photos_a_filter_keeps_a_word_on_each_of_them_tells_nothing() -> None:
     words = [mention("lyon", *range(100))]
     order, cut = evidence(words, 1000, allowed=np.arange(50)).of(np.asarray([5]))

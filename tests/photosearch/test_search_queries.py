@@ -240,6 +240,15 @@ class Words(FakeEncoder):
         return unit(rows)
 
 
+def test_what_is_to_be_less_pushes_half_as_hard_again_as_what_is_asked_pulls() -> None:
+    """As measured best (docs/experiments-query.md); several push no harder than one, together."""
+    dog, snow, people = np.eye(3, dtype=np.float32)
+    one = turned_away(dog, [snow], None)
+    np.testing.assert_allclose(one / one[0], [1, -1.5, 0], atol=1e-6)
+    two = turned_away(dog, [snow, people], None)
+    np.testing.assert_allclose(two / two[0], [1, -1.5 / np.sqrt(2), -1.5 / np.sqrt(2)], atol=1e-6)
+
+
 def test_less_people_puts_photos_of_people_last(bench: Bench) -> None:
     encoder = Words()
     shown = ("dog", "people", "dog people", "street people", "dog street", "street")
