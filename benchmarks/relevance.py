@@ -1,6 +1,6 @@
 """Does a search keep what is there, and show nothing when nothing is?
 
-    python -m benchmarks.relevance [--data DIR] [--bundle DIR] [--cache DIR] [--shown N]
+    python -m benchmarks.relevance [--data DIR] [--bundle DIR] [--cache DIR] [--shown N] [--like]
 
 Every kind of a labelled set is asked for twice in libraries of several sizes: once
 with five (--shown) of its photos in it, once without any. The rest of the library has
@@ -15,6 +15,8 @@ shown where something was there. For our cut-off, for a flat cosine placed where
 keeps as many (so that only the other figures differ), for Ente's, Lap's and PicQuery's
 thresholds scaled from CLIP's cosines to this space's, and for the first ten whatever
 they are; and what one decision costs.
+With --like what is asked is not the kind's name but one photo more of it ("more like this"), which
+goes by the background alone, and peers, who give no threshold for that, are left out.
 Results: docs/relevance.md. Photos' vectors are kept in --cache.
 """
 
@@ -58,9 +60,12 @@ class Kind:
     wrong: Vector
     strangers: Vector
     tail: Tail
+    like: bool = False  # a photo asks
 
     def scale(self, size: int, *, there: bool) -> Scale:
         """Its scale in a library of that size, with or without what answers it."""
+        if self.like:
+            return scale_of(self.strangers, self.tail)
         right = self.right[: round(len(self.right) * min(1.0, OWN_PHOTOS / size)) * there]
         own = np.concatenate([right, self.wrong[: max(0, size - len(right))]])[:OWN_PHOTOS]
         return scale_of(self.strangers, self.tail, own=own)
@@ -75,6 +80,8 @@ def kinds(
     background: Background,
     rng: np.random.Generator,
     shown: int,
+    *,
+    like: bool = False,
 ) -> list[Kind]:
     found = read(data / f"{name}-000.tar", encoder, cache)
     labels = np.asarray([fact["label"] for fact in found.facts])
@@ -82,11 +89,15 @@ def kinds(
     for label in sorted(set(labels.tolist())):
         if label.startswith(BRANDS):
             continue
-        own = rng.permutation(np.flatnonzero(labels == label))[:shown]
-        (query,) = encoder.texts([label])
+        own = rng.permutation(np.flatnonzero(labels == label))[: shown + like]
+        if like:
+            query, own = found.vectors[own[0]], own[1:]
+        else:
+            (query,) = encoder.texts([label])
         wrong = (others @ query)[rng.permutation(len(others))]
         strangers = background.vectors @ query
-        result.append(Kind(found.vectors[own] @ query, wrong, strangers, background.text))
+        tail = background.image if like else background.text
+        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tail, like))
     return result
 
 
@@ -160,7 +171,7 @@ def rules(asked: Sequence[Kind], low: float, high: float) -> dict[str, tuple[str
     which the peers' are scaled."""
     flat = flat_as_good(asked)
     found = {"ours": ("ours", 0.0), f"flat {flat:.2f}": ("flat", flat)}
-    for peer, cosine in PEERS.items():
+    for peer, cosine in ({} if asked[0].like else PEERS).items():
         share = (cosine - CLIP_LOW) / (CLIP_HIGH - CLIP_LOW)
         found[peer] = ("flat", low + share * (high - low))
     return {**found, f"first {TOP}": ("top", 0.0)}
@@ -196,6 +207,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--bundle")
     parser.add_argument("--shown", type=int, default=SHOWN, help="photos of a kind that is there")
+    parser.add_argument("--like", action="store_true", help="ask by photos of the kinds")
     parser.add_argument("--cache", type=Path, default=Path("runs/prompts"))
     args = parser.parse_args()
     bundle = require_bundle(args.bundle, [shipped_bundles()])
@@ -224,7 +236,17 @@ def main() -> None:
     }
     low = float((background.vectors @ encoder.texts(["a photo"])[0]).mean())
     sets = {
-        name: kinds(name, args.data, encoder, args.cache, strangers, background, rng, args.shown)
+        name: kinds(
+            name,
+            args.data,
+            encoder,
+            args.cache,
+            strangers,
+            background,
+            rng,
+            args.shown,
+            like=args.like,
+        )
         for name, strangers in others.items()
     }
     right = np.mean([k.right.mean() for asked in sets.values() for k in asked])
