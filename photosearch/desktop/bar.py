@@ -59,7 +59,7 @@ class Bar(Card):
         self._is_down = False  # the last question found no daemon
         # Searches, pictures and errands do not wait for each other.
         self._searches, self._pictures = Background(1), Background(3)
-        self._errands, self._asides = Background(1), Background(1)
+        self._errands, self._asides, self._hidings = Background(1), Background(1), Background(1)
         self._asking = Asking(daemon.search, self._searches)
         self._asking.answered.connect(self._show_answer)
         self._asking.failed.connect(self._show_failure)
@@ -116,7 +116,7 @@ class Bar(Card):
         )
         self.deeds = Deeds(
             self._daemon,
-            self._errands,
+            (self._errands, self._hidings),
             self.foot,
             photos=(self.grid, self.preview),
             asked=lambda: self._question.text,
@@ -203,7 +203,13 @@ class Bar(Card):
     def close_down(self) -> None:
         """Before the program ends."""
         self.disappear()
-        for background in (self._searches, self._pictures, self._errands, self._asides):
+        for background in (
+            self._searches,
+            self._pictures,
+            self._errands,
+            self._asides,
+            self._hidings,
+        ):
             background.close()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -318,7 +324,7 @@ class Bar(Card):
             more = answer.more and relevant == len(answer.hits)
             self.count.setText(words.photos(relevant, more=more))
         self._is_painting = False
-        self._show_foot(keeps=is_same)
+        self._show_foot(keeps=is_same or self.deeds.can_undo)
 
     def _show_failure(self, question: Question, error: PhotosearchError) -> None:
         if not isinstance(error, DaemonUnreachable):

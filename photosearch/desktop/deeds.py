@@ -24,7 +24,7 @@ class Deeds:
     def __init__(
         self,
         daemon: Daemon,
-        background: Background,
+        backgrounds: tuple[Background, Background],
         foot: Foot,
         *,
         photos: tuple[Grid, Preview],
@@ -32,10 +32,12 @@ class Deeds:
         away: Callable[[], object],
         changed: Callable[[Hit | None], object],
     ) -> None:
-        """`asked()`: the words that found what is shown; `away()` hides the bar. `changed(hit)`:
-        a photo is no part of any answer from now on, or (None) the daemon knows of it."""
+        """`backgrounds`: for errands, and for hiding, which waits while the daemon is at work on
+        photos. `asked()`: the words that found what is shown; `away()` hides the bar.
+        `changed(hit)`: a photo is no part of any answer from now on, or (None) the daemon knows
+        of it."""
         self._daemon = daemon
-        self._background = background
+        self._background, self._hidings = backgrounds
         self._foot = foot
         self._grid, self._preview = photos
         self._asked = asked
@@ -85,14 +87,16 @@ class Deeds:
 
     def errand(self, work: Callable[[], None], then: Callable[[], object]) -> None:
         """Something the daemon does once; its refusal is said."""
+        self._background.submit(work, self._unless_refused(then))
 
+    def _unless_refused(self, then: Callable[[], object]) -> Callable[[Any], None]:
         def done(outcome: Any) -> None:
             if isinstance(outcome, PhotosearchError):
                 self._foot.say(str(outcome), trouble=True)
             else:
                 then()
 
-        self._background.submit(work, done)
+        return done
 
     def hide(self) -> None:
         """Leave the photo, and those it stands for, out of every search; or find them again."""
@@ -109,15 +113,15 @@ class Deeds:
                 self._foot.say(str(outcome), trouble=True)
             elif outcome and press == self._undo[0]:
                 self._undo = (press, outcome, is_hidden)
-                say = words.found_again if is_hidden else words.hidden_now
-                self._foot.say(say(words.name_of(hit.path), len(outcome)), long=True)
             self._changed(None)
             if self._undo_then:
                 self.undo()
 
-        self._background.submit(
+        self._hidings.submit(
             lambda: self._daemon.hide(hit.photo_id, hidden=not is_hidden, similar=similar), done
         )
+        say = words.found_again if is_hidden else words.hidden_now
+        self._foot.say(say(words.name_of(hit.path), hit.similar + 1), long=True)
         self.leaving.add(hit.photo_id)  # at once, so that the next press means the next photo
         self.can_undo = True
         self._changed(hit)
@@ -136,7 +140,9 @@ class Deeds:
             self._changed(None)
 
         if photo_ids:
-            self.errand(lambda: self._daemon.hide_all(photo_ids, hidden=hidden), done)
+            self._hidings.submit(
+                lambda: self._daemon.hide_all(photo_ids, hidden=hidden), self._unless_refused(done)
+            )
 
     def copy(self) -> None:
         hits = [self._preview.hit] if self._preview.hit else self._grid.selected

@@ -85,6 +85,20 @@ def test_the_next_press_means_the_next_photo_before_the_daemon_has_answered(
     assert stand.hidings[2] == (4, False, False)
 
 
+def test_a_daemon_at_work_on_photos_keeps_nobody_waiting(
+    greens: Bar, stand: Stand, qtbot: QtBot
+) -> None:
+    """It hides between two batches; that it will is said at once, and the next photo opens."""
+    stand.slow.clear()
+    qtbot.keyClick(greens.grid, KEY.Key_Delete)
+    assert greens.foot.name.toolTip().startswith("green2.jpg will not be found any more.")
+    qtbot.keyClick(greens.grid, KEY.Key_Return)
+    qtbot.waitUntil(lambda: stand.opened == [("open", 4)], timeout=WAIT_MS)
+    assert stand.hidings == []
+    stand.slow.set()
+    qtbot.waitUntil(lambda: stand.hidings == [(2, True, False)], timeout=WAIT_MS)
+
+
 def test_the_only_photo_is_taken_back_from_the_box(
     bar: Bar, stand: Stand, type_in: Type, qtbot: QtBot
 ) -> None:
@@ -145,6 +159,7 @@ def test_hiding_the_photo_that_a_burst_was_opened_from_leads_back(
     qtbot.keyClick(bar.grid, KEY.Key_Delete)
     qtbot.waitUntil(lambda: bar._question.text == "green", timeout=WAIT_MS)
     assert not bar.chip.isVisible()
+    assert bar.foot.name.toolTip().startswith("green2.jpg will not be found any more.")
     assert stand.hidings == [(2, True, False)]
 
 
