@@ -137,7 +137,7 @@ class Bar(Card):
         top.addWidget(self.box, 1)
         top.addWidget(self.chip)
         top.addWidget(self.settings_button)
-        line = spaced(QHBoxLayout(), 12, margins=(4, 0, 12, 4))
+        line = spaced(QHBoxLayout(), 12, margins=(4, 0, 20, 4))
         line.addWidget(self.pills, 1)
         line.addWidget(self.count)
         self._body = QStackedLayout()

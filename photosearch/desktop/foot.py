@@ -15,6 +15,7 @@ SAY_MS: Final = 2500
 LONG: Final = 3  # times as long is said what may have to be read twice
 NAME_PX: Final = 300
 SAID_PX: Final = 450
+HIGH_PX: Final = 20  # with the link and without it, or the photos would move
 
 
 class Foot(QHBoxLayout):
@@ -24,7 +25,7 @@ class Foot(QHBoxLayout):
 
     def __init__(self) -> None:
         super().__init__()
-        spaced(self, 10, margins=(24, 9, 22, 12))
+        spaced(self, 10, margins=(20, 9, 30, 12))
         self.name, self.facts = label("name"), Line("facts")
         self.further = button("link", words.SHOW_LESS_LIKELY)
         self.hint = label("soft", words.HINT)
@@ -32,6 +33,7 @@ class Foot(QHBoxLayout):
         self.addWidget(self.facts, 1)
         for link in (self.further, self.hint):
             self.addWidget(link)
+            link.setFixedHeight(HIGH_PX)
         self._timer = QTimer(self, singleShot=True, interval=SAY_MS)
         self._timer.timeout.connect(self.silent)
         self._said = ("", False)  # what is said now, as trouble or not

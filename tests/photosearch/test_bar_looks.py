@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -12,12 +13,13 @@ pytest.importorskip("pytestqt", reason="pytest-qt is not installed")
 from PySide6.QtCore import QPoint, QSize, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QImage
 from pytestqt.qtbot import QtBot
-from stand import WAIT_MS, Stand, hit
+from stand import KEY, WAIT_MS, Stand, hit
 
 from photosearch import protocol
 from photosearch.desktop import bar as bar_module
 from photosearch.desktop import words
 from photosearch.desktop.bar import Bar
+from photosearch.desktop.grid import frame_of
 from photosearch.desktop.theme import DARK, LIGHT, SHEET, sheet
 from photosearch.desktop.thumbnails import cut
 from photosearch.errors import PhotosearchError
@@ -172,3 +174,25 @@ def test_progress_in_words(
 )
 def test_days_as_the_camera_wrote_them(taken: str | None, expected: str) -> None:
     assert words.day(taken) == expected
+
+
+def test_edges_are_in_line_and_the_link_in_the_foot_moves_no_photo(
+    bar: Bar, stand: Stand, type_in: Callable[[str], None], qtbot: QtBot
+) -> None:
+    stand.hidden = 3
+    type_in("green")
+    qtbot.waitUntil(bar.foot.further.isVisible, timeout=WAIT_MS)
+
+    def heights() -> tuple[int, int, int]:
+        hint, grid = bar.foot.hint.geometry(), bar.grid.geometry()
+        return hint.center().y(), grid.top(), grid.bottom()
+
+    before = heights()
+    qtbot.keyClick(bar.box, KEY.Key_Down)
+    assert not bar.foot.further.isVisible()
+    assert heights() == before
+    tiles = [bar.grid.visualRect(bar.photos.index(row)) for row in (0, bar.grid.columns - 1)]
+    left, right = (frame_of(tile.translated(bar.grid.pos())) for tile in tiles)
+    assert bar.foot.name.geometry().left() == bar.pills.geometry().left() == left.left()
+    assert bar.count.geometry().right() == bar.foot.hint.geometry().right()
+    assert abs(bar.count.geometry().right() + 1 - right.right()) <= 1
