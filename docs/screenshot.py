@@ -29,7 +29,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SETTLE_SECONDS = 2.5  # results, thumbnails and their fading in
-QUALITY = 82  # WebP: a fifth of the bytes of PNG
+QUALITY = 80  # WebP: a fifth of the bytes of PNG
 
 
 def results(page: Page) -> None:
