@@ -148,6 +148,24 @@ def painted_disk(program: Program) -> Program:
     return program
 
 
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Program:
+    """Three painted photos in a library, for tests that only read them."""
+    folder = tmp_path_factory.mktemp("indexed")
+    made = Program(folder / "home", folder / "photos", toy)
+    made.disk.mkdir()
+    for colour in ("red", "green", "blue"):
+        made.write(f"{colour}.jpg", painted(colour))
+    made.index()
+    return made
+
+
+@pytest.fixture
+def own_home(indexed: Program, tmp_path: Path) -> Program:
+    """The same library in a home that may be spoilt."""
+    return Program(shutil.copytree(indexed.home, tmp_path / "home"), indexed.disk, indexed.bundle)
+
+
 # --- commands ---------------------------------------------------------------------------------
 
 
@@ -176,13 +194,12 @@ def test_index_waits_for_files_written_this_moment(program: Program) -> None:
     assert (totals["seen"], totals["added"]) == (2, 2)
 
 
-def test_search_like_a_photo(painted_disk: Program) -> None:
-    painted_disk.index()
-    example = painted_disk.write("../example.jpg", painted("blue", seed=5))
-    done = painted_disk.run("search", "--like", str(example), "-n", "1")
+def test_search_like_a_photo(indexed: Program) -> None:
+    example = indexed.write("../example.jpg", painted("blue", seed=5))
+    done = indexed.run("search", "--like", str(example), "-n", "1")
     assert done.stdout.rstrip().endswith("blue.jpg")
-    notes = painted_disk.write("../notes.jpg", b"words")
-    done = painted_disk.run("search", "--like", str(notes), check=3)
+    notes = indexed.write("../notes.jpg", b"words")
+    done = indexed.run("search", "--like", str(notes), check=3)
     assert "cannot be used as an example" in done.stderr
 
 
@@ -258,28 +275,26 @@ def test_settings_that_are_wrong_name_the_nearest(painted_disk: Program) -> None
     assert "did you mean max_cpu" in done.stderr
 
 
-def test_status_without_a_daemon(painted_disk: Program) -> None:
-    painted_disk.index()
-    status = json.loads(painted_disk.run("status", "--json").stdout)
+def test_status_without_a_daemon(indexed: Program) -> None:
+    status = json.loads(indexed.run("status", "--json").stdout)
     assert (status["running"], status["photos"], status["searchable"]) == (False, 3, 3)
-    files = [file for file in (painted_disk.home / "thumbnails").rglob("*") if file.is_file()]
+    files = [file for file in (indexed.home / "thumbnails").rglob("*") if file.is_file()]
     assert len(files) == 3
     assert status["thumbnail_bytes"] == sum(file.stat().st_size for file in files)
-    said = painted_disk.run("status").stdout
+    said = indexed.run("status").stdout
     assert "not running" in said
     assert "indexing\tidle, 0 of 0\nqueue\t0 paths to look at\n" in said
 
 
 @posix
-def test_status_says_that_another_process_is_at_work(painted_disk: Program) -> None:
-    painted_disk.index()
-    with owned(Home(painted_disk.home), command="index"):
-        said = painted_disk.run("status").stdout
+def test_status_says_that_another_process_is_at_work(own_home: Program) -> None:
+    with owned(Home(own_home.home), command="index"):
+        said = own_home.run("status").stdout
         assert f"indexing\tworking (index, process {os.getpid()})\n" in said
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    (painted_disk.home / "owner.json").write_text(json.dumps({"pid": ended.pid}))  # kill -9
-    assert "indexing\tidle" in painted_disk.run("status").stdout
+    (own_home.home / "owner.json").write_text(json.dumps({"pid": ended.pid}))  # kill -9
+    assert "indexing\tidle" in own_home.run("status").stdout
 
 
 def test_status_tells_rate_and_time_left() -> None:
@@ -345,28 +360,26 @@ def test_names_that_are_not_utf8_are_printed_as_they_are(program: Program) -> No
     assert program.find("red") == [name]
 
 
-def test_a_damaged_library_is_named_and_exits_6(painted_disk: Program) -> None:
-    painted_disk.index()
-    (painted_disk.home / "library.db").write_bytes(b"no database at all" * 1000)
+def test_a_damaged_library_is_named_and_exits_6(own_home: Program) -> None:
+    (own_home.home / "library.db").write_bytes(b"no database at all" * 1000)
     for args in (["search", "red"], ["status"], ["index"], ["--no-open"]):
-        done = painted_disk.run(*args, check=6)
+        done = own_home.run(*args, check=6)
         assert "is damaged" in done.stderr
 
 
 def test_damage_that_no_search_would_meet_is_found_before_anything_is_shown(
-    painted_disk: Program,
+    own_home: Program,
 ) -> None:
-    painted_disk.index()
-    file = painted_disk.home / "library.db"
+    file = own_home.home / "library.db"
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'folders'")
         ((page_bytes,),) = db.execute("PRAGMA page_size")
-    assert painted_disk.find("red")[0] == "red.jpg"
+    assert own_home.find("red")[0] == "red.jpg"
     with file.open("r+b") as stream:
         stream.seek((root - 1) * page_bytes)
         stream.write(b"\xff" * page_bytes)
-    done = painted_disk.run("search", "red", check=6)
+    done = own_home.run("search", "red", check=6)
     assert done.stdout == ""
     assert "is damaged" in done.stderr
 
