@@ -99,16 +99,23 @@ def launched(command: list[str], processes: int, timeout: float = 900) -> None:
         assert process.returncode == 0, said
 
 
+def computed(out: Path, processes: int, parts: int) -> dict[str, Any]:
+    """What WORKER finds, by so many processes in so many parts each."""
+    launched([sys.executable, "-c", WORKER, str(out), str(parts)], processes)
+    found: dict[str, Any] = torch.load(out, weights_only=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """By one process, of the whole batch at once."""
+    return computed(tmp_path_factory.mktemp("one") / "found.pt", 1, 1)
+
+
 @pytest.mark.parametrize("parts", [1, 2])
-def test_two_processes_equal_one(tmp_path: Path, parts: int) -> None:
+def test_two_processes_equal_one(tmp_path: Path, one: dict[str, Any], parts: int) -> None:
     """T31: loss and gradients on the same batch, also when each computes it in parts."""
-    found: list[dict[str, Any]] = []
-    for processes in (1, 2):
-        out = tmp_path / f"{processes}.pt"
-        each = parts if processes == 2 else 1
-        launched([sys.executable, "-c", WORKER, str(out), str(each)], processes)
-        found.append(torch.load(out, weights_only=True))
-    one, two = found
+    two = computed(tmp_path / "found.pt", 2, parts)
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
     assert len(one["grads"]) == 4 + 3  # and three learned temperatures
     for a, b in zip(one["grads"], two["grads"], strict=True):
