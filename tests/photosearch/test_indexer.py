@@ -11,6 +11,7 @@ import pytest
 from workbench import jpeg, open_fake_library
 
 from photosearch import indexer as module
+from photosearch.decode import DecodePool
 from photosearch.indexer import Indexer
 from photosearch.library import Library
 from photosearch.runtimes.fake import FakeEncoder
@@ -24,7 +25,7 @@ PATIENCE = 60.0
 class Running:
     """A library that is watched and indexed, on a folder of its own."""
 
-    def __init__(self, base: Path, **settings: int) -> None:
+    def __init__(self, base: Path, worker: DecodePool, **settings: int) -> None:
         self.disk, self.home = base / "disk", base / "home"
         self.disk.mkdir()
         self.home.mkdir()
@@ -35,8 +36,9 @@ class Running:
             self.library,
             self.encoder,
             Thumbnails(self.home / "thumbnails"),
-            Settings(max_cpu=1, **settings),  # one worker
+            Settings(max_cpu=1, read_text=False, **settings),  # one worker
         )
+        self.indexer._pool = self.indexer.ingest._pool = worker
         self.indexer.ingest.throttle = module.Throttle(max_cpu=100, threads=1, cores=1)
         self.indexer.ingest._settle_ns = 0
 
@@ -44,13 +46,22 @@ class Running:
         return len(self.library.index)
 
     def stop(self) -> None:
+        self.indexer._pool = DecodePool(workers=1)  # to close; the tests' is for the next
         self.indexer.stop()
         self.library.close()
 
 
+@pytest.fixture(scope="module")
+def worker() -> Iterator[DecodePool]:
+    """One for all of these tests: starting it is the slow part."""
+    made = DecodePool(workers=1)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    made = Running(tmp_path)
+def running(tmp_path: Path, worker: DecodePool) -> Iterator[Running]:
+    made = Running(tmp_path, worker)
     yield made
     made.stop()
 
@@ -201,13 +212,13 @@ def test_a_folder_that_left_and_returned_is_heard_after_its_old_one_was_hidden(
 
 
 def test_on_battery_nothing_is_indexed_until_mains_are_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, worker: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     discharging = [True]
     monkeypatch.setattr(module, "on_battery", lambda: discharging[0])
     monkeypatch.setattr(module, "BATTERY_SECONDS", 0.05)
     monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
-    running = Running(tmp_path, pause_on_battery=True)
+    running = Running(tmp_path, worker, pause_on_battery=True)
     try:
         (running.disk / "a.jpg").write_bytes(jpeg(1))
         running.indexer.start()
@@ -246,11 +257,11 @@ def test_a_relocated_library_is_known_again_without_a_decode(
 
 
 def test_at_rest_the_log_is_emptied_and_thumbnails_are_kept_within_their_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, worker: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROOT_CHECK_SECONDS", 0.05)
     monkeypatch.setattr(module, "TRIM_SECONDS", 0.0)
-    running = Running(tmp_path, thumbnail_mb=16)
+    running = Running(tmp_path, worker, thumbnail_mb=16)
     try:
         thumbnails = running.indexer._thumbnails
         for number in range(20):

@@ -299,7 +299,7 @@ def moving(tmp_path: Path) -> Iterator[Moving]:
     library.add_root(str(disk))
     daemon = Daemon(
         place,
-        Settings(),
+        Settings(read_text=False),
         one,
         open_encoder(one, threads=1),
         library,
