@@ -191,7 +191,7 @@ def test_events_that_the_kernel_had_no_room_for_become_a_sweep(
         for _ in range(limit // 2 + 2000):  # two events each, and a buffer that was read already
             names[0].rename(names[1])
             names.reverse()
-    assert swept_within(hints, 10.0, enough={1}) == {1}
+    assert swept_within(hints, 60.0, enough={1}) == {1}  # a busy machine may need them
 
 
 LIMITED = """
