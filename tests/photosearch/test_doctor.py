@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numbered import needs_hnswlib
-from test_program import Program, painted_disk, program, toy, within
+from test_program import (
+    START_SECONDS,
+    Program,
+    indexed,
+    own_home,
+    painted_disk,
+    program,
+    toy,
+    within,
+)
 from toy import painted
 from workbench import Bench, jpeg
 
@@ -32,7 +41,7 @@ from photosearch.store import connection
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Root, Stamp
 
-__all__ = ["painted_disk", "program", "toy"]
+__all__ = ["indexed", "own_home", "painted_disk", "program", "toy"]
 BOTH = pytest.mark.parametrize("running", [False, True], ids=["alone", "daemon"])
 
 
@@ -58,16 +67,15 @@ def failing(found: dict[str, Any]) -> set[str]:
 
 
 @BOTH
-def test_a_healthy_library_is_exit_0(painted_disk: Program, running: bool) -> None:
-    painted_disk.index()
-    with maybe_served(painted_disk, running):
-        found = diagnosis(painted_disk, 0)
+def test_a_healthy_library_is_exit_0(own_home: Program, running: bool) -> None:
+    with maybe_served(own_home, running):
+        found = diagnosis(own_home, 0)
         assert found["healthy"] is True
         assert found["unsearchable"] == []
         assert {item["check"] for item in found["findings"]} == {
             "database", "vectors", "libraries", "folders", "watch", "index", "disk", "photos",
         }  # fmt: skip
-        said = painted_disk.run("doctor").stdout
+        said = own_home.run("doctor").stdout
         assert "PROBLEM" not in said
         assert "3 photos searchable, 0 files are not" in said
 
@@ -127,13 +135,12 @@ def test_an_offline_library_needs_the_user(painted_disk: Program, running: bool)
         painted_disk.disk.with_name("away").rename(painted_disk.disk)
 
 
-def test_a_damaged_library_is_exit_6(painted_disk: Program) -> None:
-    painted_disk.index()
-    file = painted_disk.home / "library.db"
+def test_a_damaged_library_is_exit_6(own_home: Program) -> None:
+    file = own_home.home / "library.db"
     with file.open("r+b") as stream:  # a page in the middle
         stream.seek(3 * 8192)
         stream.write(os.urandom(8192))
-    done = painted_disk.run("doctor", check=6)
+    done = own_home.run("doctor", check=6)
     assert "Traceback" not in done.stderr
     assert "damaged" in done.stdout + done.stderr
 
@@ -164,16 +171,15 @@ def test_retry_reads_a_failed_file_again(painted_disk: Program, running: bool) -
             left = diagnosis(painted_disk, 3)["unsearchable"]
             return [item["path"] for item in left] == [str(other)]
 
-        within(10.0, only_the_other)
+        within(START_SECONDS, only_the_other)
         assert painted_disk.find("yellow")[0] == "bad.jpg"
         other.unlink()
 
 
-def test_retry_outside_every_library_names_those_known(painted_disk: Program) -> None:
-    painted_disk.index()
-    done = painted_disk.run("retry", "/nowhere/at/all.jpg", check=3)
+def test_retry_outside_every_library_names_those_known(own_home: Program) -> None:
+    done = own_home.run("retry", "/nowhere/at/all.jpg", check=3)
     assert "lies in no library" in done.stderr
-    assert str(painted_disk.disk) in done.stderr
+    assert str(own_home.disk) in done.stderr
 
 
 @BOTH
@@ -235,23 +241,22 @@ def test_forget_takes_photos_in_their_grace_along(bench: Bench) -> None:
 
 @BOTH
 def test_backup_is_whole_checked_and_never_replaces(
-    painted_disk: Program, tmp_path: Path, running: bool
+    own_home: Program, tmp_path: Path, running: bool
 ) -> None:
-    painted_disk.index()
     copy = tmp_path / "copies" / "one.db"
-    with maybe_served(painted_disk, running):
-        done = painted_disk.run("backup", str(copy), check=3)
+    with maybe_served(own_home, running):
+        done = own_home.run("backup", str(copy), check=3)
         assert "cannot be written" in done.stderr
         copy.parent.mkdir()
-        painted_disk.run("backup", str(copy))
+        own_home.run("backup", str(copy))
         before = copy.read_bytes()
-        done = painted_disk.run("backup", str(copy), check=3)
+        done = own_home.run("backup", str(copy), check=3)
         assert "exists already" in done.stderr
         assert copy.read_bytes() == before
     assert [file.name for file in copy.parent.iterdir()] == ["one.db"]
     if os.name == "posix":
         assert copy.stat().st_mode & 0o777 == 0o600
-    restored = Program(tmp_path / "restored", painted_disk.disk, painted_disk.bundle)
+    restored = Program(tmp_path / "restored", own_home.disk, own_home.bundle)
     restored.home.mkdir()
     copy.rename(restored.home / "library.db")
     assert restored.find("red")[0] == "red.jpg"

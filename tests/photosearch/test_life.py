@@ -15,10 +15,20 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_golden import GOLDEN, unpack
-from test_program import APP, CHECKOUT, Program, painted_disk, program, toy  # noqa: F401
+from test_program import (  # noqa: F401
+    APP,
+    CHECKOUT,
+    Program,
+    indexed,
+    own_home,
+    painted_disk,
+    program,
+    toy,
+)
 
 from photosearch import home, presence, serve
 from photosearch.erase import erase
@@ -75,14 +85,13 @@ def test_a_running_daemon_is_named_and_nothing_is_deleted(
     assert not painted_disk.home.exists()
 
 
-def test_it_asks_and_only_delete_means_delete(painted_disk: Program) -> None:  # noqa: F811
-    painted_disk.index()
+def test_it_asks_and_only_delete_means_delete(own_home: Program) -> None:  # noqa: F811
     for answer in ("", "y\n", "no\n"):
-        done = ask(painted_disk, answer)
+        done = ask(own_home, answer)
         assert done[0] == 2 and "nothing was deleted" in done[1], done
-        assert (painted_disk.home / "library.db").exists()
-    assert ask(painted_disk, "delete\n")[0] == 0
-    assert not painted_disk.home.exists()
+        assert (own_home.home / "library.db").exists()
+    assert ask(own_home, "delete\n")[0] == 0
+    assert not own_home.home.exists()
 
 
 def ask(program: Program, answer: str) -> tuple[int, str]:  # noqa: F811
@@ -103,11 +112,10 @@ def ask(program: Program, answer: str) -> tuple[int, str]:  # noqa: F811
     return process.returncode, said
 
 
-def test_where_nobody_can_answer_it_wants_yes(painted_disk: Program) -> None:  # noqa: F811
-    painted_disk.index()
-    done = painted_disk.run("delete-data", check=2, stdin=subprocess.DEVNULL)
+def test_where_nobody_can_answer_it_wants_yes(own_home: Program) -> None:  # noqa: F811
+    done = own_home.run("delete-data", check=2, stdin=subprocess.DEVNULL)
     assert "--yes" in done.stderr
-    assert (painted_disk.home / "library.db").exists()
+    assert (own_home.home / "library.db").exists()
 
 
 def test_a_home_among_the_photos_loses_only_what_is_ours(tmp_path: Path) -> None:
@@ -176,12 +184,11 @@ def test_bundles_made_here_go_and_are_counted(tmp_path: Path) -> None:
     assert (erased.files, erased.size_bytes) == (4, 7)  # and the lock, and .nomedia
 
 
-def test_a_library_of_our_own_thumbnails_is_left(painted_disk: Program) -> None:  # noqa: F811
-    painted_disk.index()
-    inside = painted_disk.home / "thumbnails" / "mine"
+def test_a_library_of_our_own_thumbnails_is_left(own_home: Program) -> None:  # noqa: F811
+    inside = own_home.home / "thumbnails" / "mine"
     inside.mkdir()
-    painted_disk.run("index", "--library", str(inside))
-    done = painted_disk.run("delete-data", "--yes", check=3)
+    own_home.run("index", "--library", str(inside))
+    done = own_home.run("delete-data", "--yes", check=3)
     assert str(inside) in done.stderr and "forget" in done.stderr
 
 
@@ -239,19 +246,18 @@ def test_service_commands(
 
 @linux
 def test_what_starts_at_login_goes_with_the_data_and_no_other_homes(
-    painted_disk: Program,  # noqa: F811
+    own_home: Program,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = fake_systemctl(tmp_path, monkeypatch)
-    painted_disk.index()
-    painted_disk.run("service", "install")
+    own_home.run("service", "install")
     (unit,) = (tmp_path / "config" / "systemd" / "user").iterdir()
     other = unit.with_name("photosearch.service")
     other.write_text('[Service]\nExecStart="python" "--home" "/elsewhere" "serve"\n')
     told.unlink()
-    done = painted_disk.run("delete-data", "--yes")
-    assert not painted_disk.home.exists() and not unit.exists() and other.exists()
+    done = own_home.run("delete-data", "--yes")
+    assert not own_home.home.exists() and not unit.exists() and other.exists()
     assert "does not start at login any more" in done.stderr
     assert told.read_text().splitlines() == [
         f"--user stop {unit.name}",
@@ -259,41 +265,39 @@ def test_what_starts_at_login_goes_with_the_data_and_no_other_homes(
         "--user daemon-reload",
     ]
     # The name is the same, the home another's: it is left alone.
-    painted_disk.index()
+    own_home.index()
     unit.write_bytes(other.read_bytes())
-    painted_disk.run("delete-data", "--yes")
-    assert unit.exists() and not painted_disk.home.exists()
+    own_home.run("delete-data", "--yes")
+    assert unit.exists() and not own_home.home.exists()
 
 
 @linux
 def test_a_system_that_refuses_does_not_keep_the_data(
-    painted_disk: Program,  # noqa: F811
+    own_home: Program,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake_systemctl(tmp_path, monkeypatch)
-    painted_disk.index()
-    painted_disk.run("service", "install")
+    own_home.run("service", "install")
     (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho no bus >&2; exit 1\n")
-    done = painted_disk.run("delete-data", "--yes")
-    assert not painted_disk.home.exists()
+    done = own_home.run("delete-data", "--yes")
+    assert not own_home.home.exists()
     assert "disable" in done.stderr and "no bus" in done.stderr and "by hand" in done.stderr
     assert "any more" not in done.stderr
 
 
 @linux
 def test_a_daemon_that_is_the_service_deletes_everything_and_ends_by_itself(
-    painted_disk: Program,  # noqa: F811
+    own_home: Program,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """systemd ends it at once when told to stop the service, whatever it is doing."""
     deadly = 'case "$*" in *--now*|*stop*) kill -9 $PPID;; esac'
     told = fake_systemctl(tmp_path, monkeypatch, does=deadly)
-    painted_disk.index()
-    painted_disk.run("service", "install", check=None)  # enable --now: it ends the installer
+    own_home.run("service", "install", check=None)  # enable --now: it ends the installer
     (unit,) = (tmp_path / "config" / "systemd" / "user").iterdir()
-    served = painted_disk.serve()
+    served = own_home.serve()
     served.settle(3)
     told.unlink()
     request = urllib.request.Request(
@@ -303,7 +307,7 @@ def test_a_daemon_that_is_the_service_deletes_everything_and_ends_by_itself(
     )
     assert urllib.request.urlopen(request, timeout=30).status == 200
     assert served.process.wait(timeout=30) == 0  # with success: it is not started again
-    assert not painted_disk.home.exists() and not unit.exists()
+    assert not own_home.home.exists() and not unit.exists()
     assert told.read_text().splitlines() == [
         f"--user disable {unit.name}",
         "--user daemon-reload",
@@ -348,13 +352,28 @@ def test_the_log_is_rotated_and_never_grows_without_end(
 # --- upgrades ---------------------------------------------------------------------------------
 
 
+def version_of(golden: Path) -> int:
+    return int(golden.name.split(".")[0][1:])
+
+
 def test_upgrades_are_tried_from_every_schema_but_the_first() -> None:
     """Also the newest one's predecessor, which is what most people upgrade from."""
-    versions = [int(file.name.split(".")[0][1:]) for file in GOLDEN]
-    assert sorted(versions) == list(range(2, len(schema.MIGRATIONS) + 1))
+    assert sorted(map(version_of, GOLDEN)) == list(range(2, len(schema.MIGRATIONS) + 1))
 
 
-@pytest.mark.parametrize("golden", GOLDEN, ids=lambda file: file.name.split(".")[0])
+def upgrades() -> list[Any]:
+    """From the oldest and the newest; the others are slow: test_golden.py opens every library,
+    and what else a home holds does not depend on its schema."""
+    ends = (min(GOLDEN, key=version_of), max(GOLDEN, key=version_of))
+    return [
+        pytest.param(
+            file, id=f"v{version_of(file)}", marks=[] if file in ends else pytest.mark.slow
+        )
+        for file in GOLDEN
+    ]
+
+
+@pytest.mark.parametrize("golden", upgrades())
 def test_an_upgrade_keeps_what_an_older_version_left(
     golden: Path,
     program: Program,  # noqa: F811

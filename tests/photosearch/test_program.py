@@ -161,9 +161,11 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Program:
 
 
 @pytest.fixture
-def own_home(indexed: Program, tmp_path: Path) -> Program:
-    """The same library in a home that may be spoilt."""
-    return Program(shutil.copytree(indexed.home, tmp_path / "home"), indexed.disk, indexed.bundle)
+def own_home(program: Program, indexed: Program) -> Program:
+    """The same photos, and a library of them in a home that may be spoilt."""
+    shutil.copytree(indexed.home, program.home)
+    program.disk = indexed.disk
+    return program
 
 
 # --- commands ---------------------------------------------------------------------------------
