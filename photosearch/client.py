@@ -145,7 +145,7 @@ class Client:
 
     def hide_all(self, photo_ids: Sequence[int], *, hidden: bool) -> None:
         """Leave these photos, and no others, out of search, or find them again."""
-        path = f"/photos/{'hide' if hidden else 'unhide'}"
+        path = f"/{'hide' if hidden else 'unhide'}"
         for start in range(0, len(photo_ids), protocol.MAX_IDS):
             ids = ",".join(map(str, photo_ids[start : start + protocol.MAX_IDS]))
             self._call("POST", path, seconds=LONG_SECONDS, ids=ids)

@@ -358,7 +358,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "POST",
-        "/photos/hide",
+        "/hide",
         hide_all,
         PhotosParams,
         protocol.HideReply,
@@ -366,7 +366,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "POST",
-        "/photos/unhide",
+        "/unhide",
         unhide_all,
         PhotosParams,
         protocol.HideReply,

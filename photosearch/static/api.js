@@ -96,8 +96,8 @@ export const reveal = (id) => tell(`/photos/${id}/reveal`);
 export const hide = (id, similar = false) => tell(`/photos/${id}/hide`, { similar });
 export const unhide = (id, similar = false) => tell(`/photos/${id}/unhide`, { similar });
 /** These photos, and none of those they are shown for. */
-export const hideAll = (ids) => tellOf(ids, "/photos/hide");
-export const unhideAll = (ids) => tellOf(ids, "/photos/unhide");
+export const hideAll = (ids) => tellOf(ids, "/hide");
+export const unhideAll = (ids) => tellOf(ids, "/unhide");
 export const events = () => new EventSource(`${API}/events`);
 export const thumbnail = (id) => `${API}/photos/${id}/thumbnail`;
 export const original = (id) => `${API}/photos/${id}/original`;

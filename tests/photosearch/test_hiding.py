@@ -237,15 +237,15 @@ def test_a_burst_is_taken_back_in_one_request_but_for_what_was_hidden_before(des
     _, reply = post(desk, f"/photos/{ids[0]}/hide?similar=true")
     assert sorted(reply["photos"]) == [ids[0], ids[2]]
     back = ",".join(map(str, reply["photos"]))
-    assert post(desk, f"/photos/unhide?ids={back},{10**17}") == (200, reply)  # one is not there
+    assert post(desk, f"/unhide?ids={back},{10**17}") == (200, reply)  # one is not there
     assert hidden_rows(desk.bench) == [ids[1]]
-    assert post(desk, f"/photos/hide?ids={back}") == (200, reply)
+    assert post(desk, f"/hide?ids={back}") == (200, reply)
     assert hidden_rows(desk.bench) == ids
 
 
 @pytest.mark.parametrize("ids", ["", "0", "1,", "1,x", "-1", "1" * 19, "+1", "1 ,2", "²"])
 def test_what_are_no_ids_of_photos_is_refused(desk: Desk, ids: str) -> None:
-    code, reply = post(desk, f"/photos/unhide?ids={ids}")
+    code, reply = post(desk, f"/unhide?ids={ids}")
     assert code == 400
     assert "ids has a value that is not allowed." in str(reply["error"])
 
@@ -254,8 +254,8 @@ def test_as_many_ids_as_a_client_sends_fit_in_one_address(desk: Desk) -> None:
     """As a browser writes them, a comma in three characters."""
     ids = "%2C".join([str(10**18 - 1)] * MAX_IDS)
     assert len(ids) < MAX_HEAD_BYTES / 1.2
-    assert post(desk, f"/photos/unhide?ids={ids}") == (200, {"photos": []})
-    code, reply = post(desk, f"/photos/unhide?ids={ids}%2C1")
+    assert post(desk, f"/unhide?ids={ids}") == (200, {"photos": []})
+    code, reply = post(desk, f"/unhide?ids={ids}%2C1")
     assert code == 400
     assert f"at most {19 * MAX_IDS - 1} characters" in str(reply["error"])
 

@@ -68,7 +68,7 @@ def test_a_burst_is_taken_back_in_one_request(open_page: Opener, daemon: Daemon)
 
     def hide_three(route: Route) -> None:
         many = ",".join(map(str, ids))
-        route.fulfill(json=daemon.call(f"/photos/hide?ids={many}", method="POST"))
+        route.fulfill(json=daemon.call(f"/hide?ids={many}", method="POST"))
 
     window.page.route("**/photos/*/hide?*", hide_three)
     asked: list[str] = []
@@ -78,7 +78,7 @@ def test_a_burst_is_taken_back_in_one_request(open_page: Opener, daemon: Daemon)
     window.press("Control+z")
     expect(window.options).to_have_count(GREENS)
     (back,) = [url for url in asked if "/unhide" in url]
-    assert back.endswith(f"/photos/unhide?ids={'%2C'.join(map(str, ids))}")
+    assert back.endswith(f"/unhide?ids={'%2C'.join(map(str, ids))}")
 
 
 def test_news_meanwhile_does_not_bring_it_back(open_page: Opener, daemon: Daemon) -> None:
