@@ -33,10 +33,11 @@ NAMES = (
     "watch",
     "awkward",
     "switch",
+    "writer",
 )
 (
     INDEX, FAULTS, GRAPHS, DOCTOR, CELLS, KEPT, STORE, MACHINE, PROGRAM, FILTERS, DECODE, INDEXER,
-    WATCH, AWKWARD, SWITCH,
+    WATCH, AWKWARD, SWITCH, WRITER,
 ) = (f"tests/photosearch/test_{name}.py" for name in NAMES)  # fmt: skip
 CELLS = f"{CELLS} {KEPT}"
 
@@ -108,6 +109,10 @@ MUTANTS = (  # one a line, whatever its length
     ("store/schema.py", "(1 << (old.slot & 63)) WHERE id = old.slot >> 6; END\"\n    )\n    db.execute(\"CREATE INDEX slabs_space",
      "0 WHERE id = old.slot >> 6; END\"\n    )\n    db.execute(\"CREATE INDEX slabs_space", STORE),
     ("library/writer.py", "embeddings.scrub(self._db)", "pass", DOCTOR),
+    ("library/writer.py", "added = set()  # one", "pass  # one", WRITER),
+    ("library/writer.py", "self._sizes.add(size_bytes)", "pass", WRITER),
+    ("library/sizes.py", "self._known = np.unique(self._read())", "self._known = np.empty(0, int)", WRITER),
+    ("store/embeddings.py", "return int(row[0]) * SLOTS", "return int(row[0])", STORE),
     ("index/exact.py", "self._row_at[photo_id] = 0", "pass", INDEX),
     ("index/exact.py", "photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]", "pass", INDEX),
     ("index/exact.py", "wanted = np.unique(wanted)", "pass", INDEX),
