@@ -5,8 +5,8 @@
 The blend is what takes no more than an afternoon to build of published parts: EfficientNet-lite2
 and MiniLM-L6 as they are, a linear head on each trained to match Flickr8k's captions, and beside
 each embedding a part of weight alpha that names things: for a photo the sentence vectors of its ten
-likeliest ImageNet classes by their probability (ConSE, arXiv:1312.5650), for a text its own. It has
-five times a bundle's bytes.
+likeliest ImageNet classes by their probability (ConSE, arXiv:1312.5650), for a text its own. In
+float32 it has six times lantern's bytes.
 
 Printed for both, in percent: captions of Flickr8k's validation photos -> photos; photos of the
 labelled sets by "a photo of a LABEL"; and *named*: photos of all sets of which the classifier is
