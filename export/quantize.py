@@ -1,10 +1,8 @@
 """Smaller ONNX models: weights lie in the file as int8, and become float32 when it is loaded.
 
 The arithmetic, and so the speed, is that of float32, and every processor and every
-version of the runtime gives the same vectors to the fifth digit. Int8 arithmetic
-(ONNX Runtime's quantize_dynamic) makes the text tower three times as fast, but
-two versions of the runtime then differ by a cosine of 0.998 on one machine, and a
-text's vector depends on its batch; for 3 ms a query that is a bad bargain.
+version of the runtime gives the same vectors to the fifth digit. `fused.py` does otherwise
+for the products of text towers, whose time goes into fetching weights.
 """
 
 from __future__ import annotations

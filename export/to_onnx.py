@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.chatter import quiet
+from export.fused import fused
 from export.quantize import stored_int8
 from export.towers import tables_as
 from photosearch.tokenizer import Tokenizer
@@ -43,7 +45,8 @@ def write_text(tower: nn.Module, tokenizer: Tokenizer, file: Path, *, precision:
         dims[1] = torch.export.Dim("L", max=length)
         length = 7
     example = torch.randint(1, 100, (2, length))
-    with tables_as(tower, precision):
+    smaller = fused(tower) if precision == "int8" else contextlib.nullcontext()
+    with tables_as(tower, precision), smaller:
         model = _to_onnx(tower, example, "tokens", dims)
     onnx.save_model(stored_int8(model) if precision == "int8" else model, file)
 

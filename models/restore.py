@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import Checkpoint, EagerEncoder, save_checkpoint, student_config
 from models.layers import absorb, fuse
-from models.onnx_torch import folded_constants
+from models.onnx_torch import attributes_of, folded_constants
 from models.recipes import Recipe
 from models.students import DualEncoder, StudentConfig
 from photosearch.bundle import Bundle, load_background, load_golden, open_bundle, verify_files
@@ -40,7 +40,11 @@ from photosearch.errors import PhotosearchError
 from photosearch.preprocess import normalise
 from photosearch.tokenizer import read_pieces
 
-MIN_COSINE: Final = 0.9999  # to the bundle's golden vectors, which ONNX Runtime gave
+# To the bundle's golden vectors, which ONNX Runtime gave. Its products of int8 round what comes.
+MIN_COSINE: Final = 0.9999
+MIN_COSINE_INT8: Final = 0.999
+INT8_PRODUCT: Final = "MatMulNBits"
+ZERO_LEVEL: Final = 128
 
 
 class NotRestored(PhotosearchError):
@@ -134,7 +138,20 @@ def _weights(tower: nn.Module, graph: onnx.GraphProto) -> dict[str, Tensor]:
                 if name.endswith(".bias") and other in products:
                     weight = f"{name.removesuffix('.bias')}.weight"
                     found.setdefault(weight, constants[products[other].input[1]].T)
-    return {**found, **_table(tower, graph, constants)}
+    return {**found, **_int8_products(graph, constants), **_table(tower, graph, constants)}
+
+
+def _int8_products(graph: onnx.GraphProto, constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of MatMulNBits: levels (N, blocks, block) around ZERO, a scale for each block."""
+    found = {}
+    for node in graph.node:
+        if node.op_type == INT8_PRODUCT:
+            levels = constants[node.input[1]].float() - ZERO_LEVEL
+            scales = constants[node.input[2]].reshape(*levels.shape[:2], 1)
+            width = attributes_of(node)["K"]
+            name = f"{node.input[1].removesuffix('.levels')}.weight"
+            found[name] = (levels * scales).flatten(1)[:, :width]
+    return found
 
 
 def _table(
@@ -164,15 +181,20 @@ def _require_golden(checkpoint: Checkpoint, bundle: Bundle) -> None:
     photos = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in golden.images]
     pixels = normalise(np.stack(photos), checkpoint.recipe.preprocess())
     texts, images = golden.vectors("onnx")
-    for tower, wanted, found in (
-        ("image", images, student.images(pixels)),
-        ("text", texts, student.texts(golden.texts)),
+    for tower, file, wanted, found in zip(
+        ("image", "text"),
+        bundle.towers("onnx"),
+        (images, texts),
+        (student.images(pixels), student.texts(golden.texts)),
+        strict=True,
     ):
+        operators = {node.op_type for node in onnx.load(file).graph.node}
+        needed = MIN_COSINE_INT8 if INT8_PRODUCT in operators else MIN_COSINE
         least = float((wanted * found).sum(axis=1).min())
-        if not least >= MIN_COSINE:  # also catches NaN
+        if not least >= needed:  # also catches NaN
             raise NotRestored(
                 f"{bundle.directory}: the restored {tower} encoder has a cosine of {least:.5f} to "
-                f"the bundle's golden vectors, needs {MIN_COSINE}"
+                f"the bundle's golden vectors, needs {needed}"
             )
 
 

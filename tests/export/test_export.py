@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import astuple
 from pathlib import Path
 
@@ -82,6 +83,24 @@ def test_a_text_embeds_the_same_alone_and_in_company(bundle: Path) -> None:
     shipped = open_encoder(open_bundle(bundle))
     company = shipped.texts(["a dog", "a long text about many things, one after another"])
     assert float(company[0] @ shipped.texts(["a dog"])[0]) > 0.99999
+
+
+def test_the_int8_text_encoder_is_made_of_the_runtimes_own_operators(
+    bundle: Path, checkpoint: Checkpoint
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(bundle / "text.onnx").graph
+    counts = Counter(node.op_type for node in graph.node)
+    layers = checkpoint.student.text.layers
+    found = [counts[name] for name in ("MatMulNBits", "MultiHeadAttention", "Gelu", "Softmax")]
+    # Of the toy's products only those of the perceptrons are large enough to be stored small.
+    assert found == (
+        [2 * layers, layers, layers, 0] if bundle.name == "int8" else [0, 0, 0, layers]
+    )
+    if bundle.name == "int8":  # float32 nowhere: neither stored so, nor unfolded when it is loaded
+        names = {t.name: t.data_type for t in graph.initializer}
+        assert names["encoder.layers.0.up.levels"] == onnx.TensorProto.UINT8
+        assert not [name for name in names if name.startswith("encoder.layers.0.up.weight")]
 
 
 def test_the_manifest_names_its_makings(bundle: Path, checkpoint: Checkpoint) -> None:
