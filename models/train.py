@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ from models.data import split_patterns
 from models.distillation.loop import keep_memory
 from models.distillation.recipe import DistillRecipe
 from models.distillation.stages import run
+from models.ensemble import make_teacher
+from models.finetune import Relations
 from models.fresh import make_student
 from models.heads import fit_heads, save
 from models.prepare import prepare_image
@@ -71,13 +74,18 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
         # The tail learns beside heads that fit the network as it was.
         first = dataclasses.replace(recipe, epochs=recipe.image_head_epochs, save_epochs=10**6)
         fit_heads(first, student, vocabulary, None)
-        prepare_image(recipe, student, vocabulary)
+        teacher = partial(_relations, recipe, student, vocabulary) if recipe.ensemble else None
+        prepare_image(recipe, student, vocabulary, teacher)
     metrics, step = fit_heads(recipe, student, vocabulary, before)
     background = background_vectors(recipe, student)
     file = Path(recipe.out) / "final.pt"
     save(file, recipe, student, vocabulary, step, {}, background, metrics)
     (Path(recipe.out) / "last.pt").unlink(missing_ok=True)
     return file
+
+
+def _relations(recipe: Recipe, student: DualEncoder, vocabulary: tuple[str, ...]) -> Relations:
+    return make_teacher(recipe, student, vocabulary).relations
 
 
 @torch.inference_mode()

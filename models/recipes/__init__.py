@@ -50,6 +50,9 @@ class Recipe:
     image_rate: float = 2e-4
     image_mix: float = 0.6  # of the trained weights; the rest is the network as it was
     image_crops: int = 1
+    image_captions: float = 1.0  # weight of finding the photo's own caption
+    image_relations: float = 0.0  # and of the ensemble's relations to all captions
+    ensemble: str = ""  # frozen networks that teach the tail; names in ensemble.MEMBERS
     image_head_epochs: int = 60  # of heads on the network as it was, where the stage starts
 
     # Space

