@@ -23,7 +23,8 @@ from photosearch.types import Matrix
 VOCABULARY: Final = "vocab.txt"
 
 LICENCES: Final = {
-    "EfficientNet-lite2 weights": "Apache-2.0, Google; converted by ML Illustrated",
+    "EfficientNet-lite2 weights": "Apache-2.0, Google; converted by ML Illustrated; lite0's and "
+    "lite1's, which taught it, the same",
     "all-MiniLM-L6-v2 weights and vocabulary": (
         "Apache-2.0, Microsoft and the sentence-transformers authors"
     ),

@@ -50,10 +50,12 @@ from models.layers import (
     unit,
 )
 from models.recipes import Recipe
+from models.rounding import round_convolutions
 from models.shrink import inherit_text, translate
 from models.students import DualEncoder
 from models.teachers import PROMPTS, class_names, encode_pixels, encode_texts, weights_digest
 from models.vocabulary import choose, is_chinese, read_words, same_rows, with_traditional
+from photosearch.preprocess import normalise
 from photosearch.tokenizer import WordPieceTokenizer
 from photosearch.types import Matrix, Preprocess
 
@@ -63,6 +65,7 @@ FRONT_STAGES: Final = 5  # of the image network; their maps are cached
 LABEL_PROMPTS: Final = ("a photo of a {}", "{}", "a {}", "a photo of the {}")
 TAIL_DROPOUT: Final = 0.5
 HELD_OUT: Final = 5  # every fifth photo with a label is not trained on
+ROUNDING_PHOTOS: Final = 128  # on which the rounded network's biases are corrected
 TRANSLATION_ROUNDS: Final = 6
 WORD_WEIGHT: Final = 8  # our word list counts as often when characters are translated
 CHARACTER_COUNT: Final = 50.0  # of a Chinese character, where the table is factorised
@@ -331,8 +334,19 @@ def prepare_image(
     classifier = fused.classifier.requires_grad_(False)
     finetune(tail, classifier, head, text, captioned, others, stage, teacher=teacher)
     mix_weights(tail, before, stage.mix)
+    round_convolutions(fused, _some_pixels(recipe))
     absorb(network, fused)
     _save(network, file)
+
+
+def _some_pixels(recipe: Recipe) -> Tensor:
+    """As many photos of each set, spread over it, normalised: (B, 3, S, S)."""
+    how, specs = recipe.preprocess(), _photo_specs(recipe)
+    some: list[NDArray[np.uint8]] = []
+    for spec in specs:
+        pixels = read_photos(spec, how).pixels
+        some.append(pixels[:: max(1, len(pixels) * len(specs) // ROUNDING_PHOTOS)])
+    return torch.from_numpy(normalise(np.concatenate(some), how))
 
 
 def _photo_specs(recipe: Recipe) -> list[str]:

@@ -11,7 +11,7 @@ from models.recipes import Recipe
 
 RECIPE = Recipe(
     name="lantern",
-    version="1",
+    version="2",
     student="lantern",
     title="EfficientNet-lite2 with a trained tail beside a thinned MiniLM for English and Chinese",
     unlabelled=(
@@ -23,7 +23,12 @@ RECIPE = Recipe(
     sentences="../shared/data/coco-captions-text.jsonl",
     chinese="../shared/data/flickr8k-zh-train.jsonl",
     text_tokens=820_000,
-    image_epochs=3,
+    image_epochs=15,
+    image_crops=2,
+    image_captions=0.5,
+    image_relations=1.0,
+    image_mix=0.8,
+    ensemble="lite0,lite1,lite2",
     class_share=0.3,
     gate_start=0.3,
     class_loss=0.3,
