@@ -114,14 +114,15 @@ class Library:
         self._drop_unsound()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction, in a file that was looked through before the first. What is deleted
-        in it leaves no vector behind."""
+    def _writing(self, *, deletes: bool = True) -> Iterator[None]:
+        """One transaction, in a file that was looked through before the first. Where it `deletes`
+        photos or their rows, no vector is left behind."""
         with named_damage(self.file):
             self._look_through()
             with transaction(self._db):
                 yield
-                embeddings.scrub(self._db)
+                if deletes:
+                    embeddings.scrub(self._db)
 
     def _look_through(self) -> None:
         """Refuse a damaged file before the first write to it."""
@@ -274,7 +275,7 @@ class Library:
         """One transaction: photos, embeddings, locations, deletions. Then the index follows."""
         if not changes:
             return
-        with self._writing():
+        with self._writing(deletes=False):  # a photo without a place is kept for its grace
             touched, new, vectors = self._write(changes)
             orphans = photos.mark_orphans(self._db, sorted(touched - new), now_ns)
         self._follow(touched, set(orphans), vectors)
