@@ -8,7 +8,8 @@ dealt into folds, and what is said of a photo comes from heads that were trained
 
 A photo's vector is the members' vectors side by side; a caption's too, divided by their number,
 so that a product of both is the mean of the members' cosines. What is distilled are a photo's
-relations to captions, softly: the inter-modal KL of ConaCLIP (arXiv:2305.17652, "inter_ts").
+relations to captions, softly: what the grid of docs/training.md calls `inter_ss.kl`, one of
+ConaCLIP's cells (arXiv:2305.17652).
 """
 
 from __future__ import annotations

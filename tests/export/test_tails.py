@@ -17,7 +17,7 @@ def unit_rows(count: int, seed: int, *, dim: int = 64) -> Matrix:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_half_of_all_absent_queries_stay_below_the_height_at_every_size() -> None:
+def test_most_absent_queries_stay_below_the_height_at_every_size() -> None:
     """Nothing here has to do with anything: it is the promise itself, also beyond the sizes that
     were measured and for photos and queries that were not there."""
     background = unit_rows(1024, 0)
@@ -30,7 +30,7 @@ def test_half_of_all_absent_queries_stay_below_the_height_at_every_size() -> Non
         share = float((best < heights).mean())
         # Normal scores have lighter tails than photos: what is read off beyond the largest
         # size measured asks for too much rather than for too little.
-        assert 0.35 <= share <= (0.65 if count < 1024 else 0.95), count
+        assert 0.45 <= share <= (0.7 if count < 1024 else 0.95), count  # 0.57 is meant
 
 
 def test_a_photo_is_not_its_own_neighbour() -> None:
