@@ -300,7 +300,7 @@ def test_a_phone_answers_with_the_shipped_bundle(shipped: Path, tmp_path: Path) 
     db.commit()
     db.close()
     for query, found in (
-        ("a woman smiling", 2),
+        ("a person in an orange suit", 2),
         ("a cat", 3),
         ("一只猫", 3),
         ("a cup of coffee", 5),
