@@ -94,8 +94,10 @@ def stands_in(word: str, text: str) -> bool:
     found = _PART.findall(folded(text))
     if any(_follow(form, found) for form in wanted):
         return True
+    if _CAMEL.search(unicodedata.normalize("NFC", text)) is None:
+        return False  # its parts are those
     apart = parts(text)
-    return apart != found and any(_follow(form, apart) for form in wanted)
+    return any(_follow(form, apart) for form in wanted)
 
 
 @lru_cache(maxsize=256)
@@ -106,6 +108,8 @@ def _forms_in_parts(word: str) -> tuple[list[str], ...]:
 def _follow(wanted: list[str], text: list[str]) -> bool:
     """Whether these stand in the text one after the other."""
     first, length = wanted[0], len(wanted)
+    if length == 1:
+        return first in text
     return first in text and any(
         part == first and text[start : start + length] == wanted for start, part in enumerate(text)
     )
