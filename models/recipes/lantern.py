@@ -2,8 +2,9 @@
 
     python -m models.train models/recipes/lantern.py
 
-Two CPU cores, no GPU: about 20 minutes for maps, features and vectors on the first run (cached),
-half an hour for the text stage, a quarter for the image stage, five minutes for the heads.
+Two CPU cores, no GPU: about half an hour for maps, features and vectors on the first run (cached),
+half an hour for the text stage, ten minutes for the teacher of the image stage, half an hour for
+that, five minutes for the heads.
 docs/experiments.md has what it reaches and what was tried beside it.
 """
 

