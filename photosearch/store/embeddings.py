@@ -169,10 +169,10 @@ def _runs(places: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _records(space_id: int, photo_ids: list[int], vectors: list[Vector]) -> list[bytes]:
     """As `record_type` has them. By hand: a commit of one photo spends a tenth less."""
-    rows = np.array(vectors, _FLOAT)
-    sums = np.add.reduce(rows.view(_WORD), axis=1, dtype=np.uint32).tolist()
     found = []
-    for photo_id, total, row in zip(photo_ids, sums, rows, strict=True):
+    for photo_id, vector in zip(photo_ids, vectors, strict=True):
+        row = np.ascontiguousarray(vector, _FLOAT)
+        total = int(np.add.reduce(row.view(_WORD), dtype=np.uint32))
         rest = (photo_id & 0xFFFFFFFF) + (photo_id >> 32) + space_id
         fill = (WORDS_SUM - total - rest) & 0xFFFFFFFF
         found.append(_HEAD.pack(photo_id, space_id, fill) + row.tobytes())
