@@ -138,8 +138,8 @@ def test_an_offline_library_needs_the_user(painted_disk: Program, running: bool)
 def test_a_damaged_library_is_exit_6(own_home: Program) -> None:
     file = own_home.home / "library.db"
     with file.open("r+b") as stream:  # a page in the middle
-        stream.seek(3 * 8192)
-        stream.write(os.urandom(8192))
+        stream.seek(3 * connection.PAGE_BYTES)
+        stream.write(os.urandom(connection.PAGE_BYTES))
     done = own_home.run("doctor", check=6)
     assert "Traceback" not in done.stderr
     assert "damaged" in done.stdout + done.stderr
