@@ -1,8 +1,10 @@
 """The image network's last blocks, trained on photos with captions without forgetting its classes.
 
-The maps in the middle of the network are computed once for a few views of each photo
-(whole, mirrored, cropped) and kept as float16; what comes after them, the *tail*, is half
-of the network's weights and a third of its arithmetic. Batch norms are folded in and so frozen.
+The first stages, the *front*, stay as they are; what comes after them, the *tail*, learns. Behind
+five stages it is half of the network's weights and a third of its arithmetic, and the maps between
+the two are computed once for a few views of each photo and kept (`Maps`); behind fewer it is nearly
+all of the network, and every step sees other parts of its photos (`Fresh`). Batch norms are folded
+in and so frozen.
 
     captions    find a photo's caption among thousands, and the photo among all others; the
                 others' embeddings are remembered from their last turn (cross-batch memory,
@@ -20,8 +22,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -33,12 +35,15 @@ from torch.nn import functional
 from models.layers import EfficientNetLite, unit
 from models.losses import row_kl
 from models.students import TextHead
+from photosearch.preprocess import normalise
+from photosearch.types import Preprocess
 
 log = logging.getLogger(__name__)
 
 NO_LABEL: Final = -1
 CROP_AREA: Final = (0.5, 1.0)  # of the photo
 CROP_ASPECT: Final = (3 / 4, 4 / 3)
+CROPPED: Final = 0.6  # of the photos that are seen afresh
 BETAS: Final = (0.9, 0.98)
 REPORT_SECONDS: Final = 60.0
 
@@ -47,11 +52,11 @@ REPORT_SECONDS: Final = 60.0
 class ImageStage:
     """How long and how fast."""
 
-    stages: int = 5  # of the network's stages stay as they are
     epochs: int = 5
     batch: int = 96  # photos with captions
     others: int = 32  # and without
     learning_rate: float = 2e-4
+    deep: int = 0  # so many of the tail's first blocks learn at half that rate
     head_rate: float = 5e-4
     weight_decay: float = 0.05
     warmup_steps: int = 20
@@ -65,35 +70,73 @@ class ImageStage:
     seed: int = 0
 
 
+class Views(Protocol):
+    """Photos as the tail sees them, and what the network as it was said of them."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A view of each of these photos (B,): maps (B, C, H, W) float32, channels last, and the
+        classifier's logits (B, K)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Maps:
-    """Photos as middle maps (float16, perhaps a memory map), one array per view."""
+    """A few views of each photo as middle maps (float16, perhaps a memory map), an array each."""
 
     views: tuple[NDArray[np.float16], ...]  # V of (N, C, H, W)
+    logits: Tensor  # (V, N, K)
 
     def __len__(self) -> int:
         return len(self.views[0])
 
-    def take(self, rows: Tensor, view: Tensor) -> Tensor:
-        """(B,) rows, (B,) views -> (B, C, H, W) float32, channels last."""
+    def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        view = torch.randint(len(self.views), (len(rows),), generator=generator)
         maps = np.stack(
             [self.views[int(v)][int(r)] for r, v in zip(rows.tolist(), view.tolist(), strict=True)]
         )
-        return torch.from_numpy(maps.astype(np.float32)).contiguous(
-            memory_format=torch.channels_last
-        )
+        return _channels_last(torch.from_numpy(maps.astype(np.float32))), self.logits[view, rows]
 
-    def random(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return self.take(rows, torch.randint(len(self.views), (len(rows),), generator=generator))
+
+@dataclass(frozen=True)
+class Fresh:
+    """Photos as pixels: most are cut anew each time they are drawn, of the rest half mirrored."""
+
+    pixels: NDArray[np.uint8]  # (N, S, S, 3)
+    how: Preprocess
+    front: nn.Module  # pixels -> maps
+    said: Callable[[Tensor], Tensor]  # maps -> logits of the network as it was
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @torch.no_grad()
+    def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        some = self.pixels[rows.numpy()]
+        cut = self.random.random(len(some)) < CROPPED
+        flipped = ~cut & (self.random.random(len(some)) < 0.5)
+        some[cut] = crops(some[cut], self.random)
+        some[flipped] = some[flipped][:, :, ::-1]
+        x = _channels_last(torch.from_numpy(normalise(some, self.how)))
+        # What has no gradient may be half as exact: twice as quick.
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = self.front(x)
+            logits = self.said(maps)
+        return _channels_last(maps.float()), logits.float()
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
 class CaptionedMaps:
-    """Photos with captions, and what the network as it was said of each view."""
+    """Photos with captions."""
 
-    maps: Maps
-    logits: Tensor  # (V, N, C)
-    features: Tensor  # (N, F) of the first view
+    maps: Views
+    features: Tensor  # (N, F) of each photo whole, from the network as it was
     sentences: Tensor  # (Q, W) captions; those of one photo lie side by side
     owner: Tensor  # (Q,) the photo of each, ascending
 
@@ -102,8 +145,7 @@ class CaptionedMaps:
 class OtherMaps:
     """Photos without captions, some with a label."""
 
-    maps: Maps
-    logits: Tensor  # (M, C)
+    maps: Views
     labels: Tensor  # (M,) NO_LABEL for none
     sentences: Tensor | None  # (P, K, W): each label in several prompts
 
@@ -159,7 +201,8 @@ def finetune(
     torch.manual_seed(stage.seed)
     optimizer = torch.optim.AdamW(
         [
-            {"params": [*tail.parameters()], "rate": stage.learning_rate},
+            {"params": [*tail[: stage.deep].parameters()], "rate": stage.learning_rate / 2},
+            {"params": [*tail[stage.deep :].parameters()], "rate": stage.learning_rate},
             {
                 "params": [*image_head.parameters(), *text_head.parameters()],
                 "rate": stage.head_rate,
@@ -190,9 +233,9 @@ def finetune(
             for group in optimizer.param_groups:
                 group["lr"] = group["rate"] * pace
             extra = torch.randint(len(others.maps), (stage.others,), generator=generator)
-            view = torch.randint(len(captioned.maps.views), (len(rows),), generator=generator)
-            x = torch.cat((captioned.maps.take(rows, view), others.maps.random(extra, generator)))
-            found = tail(x.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+            x, said = captioned.maps.draw(rows, generator)
+            y, also = others.maps.draw(extra, generator)
+            found = tail(_channels_last(torch.cat((x, y)))).mean(dim=(2, 3))
             image = image_head(found)
             own, rest = image[: len(rows)], image[len(rows) :]
 
@@ -202,14 +245,13 @@ def finetune(
             wrong = torch.randint(len(sentences), (stage.negatives,), generator=generator)
             text = text_head(torch.cat((sentences[caption], sentences[wrong])))
             captions = caption_loss(own, text, rows, owner[wrong], memory, stage.scale)
-            was = torch.cat((captioned.logits[view, rows], others.logits[extra]))
-            classes = row_kl(was, classifier(found))
+            classes = row_kl(torch.cat((said, also)), classifier(found))
             labels = label_loss(rest, others, extra, text_head, stage.scale)
             loss = stage.captions * captions + stage.classes * classes + stage.labels * labels
             relations = torch.zeros(())
             if teacher is not None:
-                said = teacher(rows, extra, torch.cat((caption, wrong)))
-                relations = row_kl(said, stage.scale * image @ text.T)
+                theirs = teacher(rows, extra, torch.cat((caption, wrong)))
+                relations = row_kl(theirs, stage.scale * image @ text.T)
                 loss = loss + stage.relations * relations
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -28,11 +28,13 @@ from models.finetune import (
     NO_LABEL,
     CaptionedMaps,
     CaptionHead,
+    Fresh,
     ImageStage,
     Maps,
     OtherMaps,
     Relations,
     TextCaption,
+    Views,
     crops,
     finetune,
     mix_weights,
@@ -61,7 +63,7 @@ from photosearch.types import Matrix, Preprocess
 
 log = logging.getLogger(__name__)
 
-FRONT_STAGES: Final = 5  # of the image network; their maps are cached
+MAP_STAGES: Final = 5  # of the image network: behind as many, maps of a few views are cached
 LABEL_PROMPTS: Final = ("a photo of a {}", "{}", "a {}", "a photo of the {}")
 TAIL_DROPOUT: Final = 0.5
 HELD_OUT: Final = 5  # every fifth photo with a label is not trained on
@@ -293,20 +295,22 @@ def prepare_image(
     The student's heads are trained on the network as it is: where the caption part starts.
     A teacher is made only where the tail is trained.
     """
+    cache, network = Path(recipe.cache), student.image.backbone
     stage = ImageStage(
         epochs=recipe.image_epochs,
         learning_rate=recipe.image_rate,
+        deep=deep_blocks(network, recipe.image_stages),
         captions=recipe.image_captions,
         relations=recipe.image_relations,
         mix=recipe.image_mix,
         seed=recipe.seed,
     )
-    cache, network = Path(recipe.cache), student.image.backbone
     photos = [one.image for one in read_examples(",".join(_photo_specs(recipe)))]
     parts: list[str | bytes] = [
         repr(stage),
         repr(recipe.preprocess()),
         repr(recipe.labelled),
+        repr((recipe.image_stages, recipe.image_crops)),
         recipe.ensemble,
         weights_digest(student),
         *[hashlib.sha256(photo).digest() for photo in photos],
@@ -325,7 +329,7 @@ def prepare_image(
 
     fused = fuse(copy.deepcopy(network).eval())
     assert isinstance(fused, EfficientNetLite)
-    front, tail = split(fused, FRONT_STAGES)
+    front, tail = split(fused, recipe.image_stages)
     captioned = captioned_maps(recipe, fused, front, tail, sentences)
     others = other_maps(recipe, fused, front, tail, sentences)
     head, text = caption_heads(student)
@@ -360,20 +364,44 @@ def captioned_maps(
     tail: nn.Module,
     sentences: Callable[[Sequence[str]], Tensor],
 ) -> CaptionedMaps:
-    """Every photo with captions: whole, mirrored, and once or more at a random crop."""
+    """Every photo with captions: whole, mirrored, and at random crops."""
     how, cache = recipe.preprocess(), Path(recipe.cache)
     photos = read_photos(recipe.data, how)
-    random = np.random.default_rng(recipe.seed)
-    views = [photos.pixels, photos.pixels[:, :, ::-1]]
-    views += [crops(photos.pixels, random) for _ in range(recipe.image_crops)]
-    maps = Maps(tuple(middle_maps(front, view, how, cache) for view in views))
-    features = [tail_features(tail, view) for view in maps.views]
-    with torch.inference_mode():
-        logits = torch.stack([network.classifier(view) for view in features])
+    whole = middle_maps(front, photos.pixels, how, cache)
+    features = tail_features(tail, whole)
+    if recipe.image_stages < MAP_STAGES:
+        maps: Views = fresh(recipe, network, front, tail, photos.pixels)
+    else:
+        random = np.random.default_rng(recipe.seed)
+        more = [photos.pixels[:, :, ::-1]]
+        more += [crops(photos.pixels, random) for _ in range(recipe.image_crops)]
+        views = (whole, *(middle_maps(front, view, how, cache) for view in more))
+        others = [tail_features(tail, view) for view in views[1:]]
+        with torch.inference_mode():
+            logits = torch.stack([network.classifier(view) for view in (features, *others)])
+        maps = Maps(views, logits)
     texts = [text for group in photos.captions for text in group]
     counts = torch.tensor([len(group) for group in photos.captions])
     owner = torch.repeat_interleave(torch.arange(len(photos)), counts)
-    return CaptionedMaps(maps, logits, features[0], sentences(texts), owner)
+    return CaptionedMaps(maps, features, sentences(texts), owner)
+
+
+def fresh(
+    recipe: Recipe,
+    network: EfficientNetLite,
+    front: nn.Module,
+    tail: nn.Module,
+    pixels: NDArray[np.uint8],
+) -> Fresh:
+    """Photos as pixels, beside a copy of the network that stays as it is."""
+    was = copy.deepcopy(tail).requires_grad_(False)
+    random = np.random.default_rng(recipe.seed)
+
+    def said(maps: Tensor) -> Tensor:
+        found: Tensor = network.classifier(was(maps).float().mean(dim=(2, 3)))
+        return found
+
+    return Fresh(pixels, recipe.preprocess(), front, said, random)
 
 
 def other_maps(
@@ -395,14 +423,18 @@ def other_maps(
             labels += known
         else:
             labels += [NO_LABEL] * len(photos)
-    maps = Maps((np.concatenate([middle_maps(front, one.pixels, how, cache) for one in sets]),))
-    with torch.inference_mode():
-        logits = network.classifier(tail_features(tail, maps.views[0]))
+    if recipe.image_stages < MAP_STAGES:
+        pixels = np.concatenate([one.pixels for one in sets])
+        maps: Views = fresh(recipe, network, front, tail, pixels)
+    else:
+        whole = np.concatenate([middle_maps(front, one.pixels, how, cache) for one in sets])
+        with torch.inference_mode():
+            maps = Maps((whole,), network.classifier(tail_features(tail, whole))[None])
     asked = None
     if names:
         groups = [[prompt.format(name) for name in names] for prompt in LABEL_PROMPTS]
         asked = torch.stack([sentences(group) for group in groups])
-    return OtherMaps(maps, logits, torch.tensor(labels), asked)
+    return OtherMaps(maps, torch.tensor(labels), asked)
 
 
 def label_numbers(labels: Sequence[str | None]) -> tuple[list[str], list[int]]:
@@ -412,6 +444,11 @@ def label_numbers(labels: Sequence[str | None]) -> tuple[list[str], list[int]]:
         NO_LABEL if label is None or number % HELD_OUT == 0 else names.index(label)
         for number, label in enumerate(labels)
     ]
+
+
+def deep_blocks(network: EfficientNetLite, stages: int) -> int:
+    """How many blocks of a tail behind `stages` lie before what it is behind MAP_STAGES."""
+    return sum(stage.repeats for stage in network.config.stages[stages:MAP_STAGES])
 
 
 def middle_maps(

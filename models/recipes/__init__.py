@@ -49,7 +49,8 @@ class Recipe:
     image_epochs: int = 0
     image_rate: float = 2e-4
     image_mix: float = 0.6  # of the trained weights; the rest is the network as it was
-    image_crops: int = 1
+    image_stages: int = 5  # of the network that stay as they are; below 5 photos are seen afresh
+    image_crops: int = 1  # of each photo, where views are kept
     image_captions: float = 1.0  # weight of finding the photo's own caption
     image_relations: float = 0.0  # and of the ensemble's relations to all captions
     ensemble: str = ""  # frozen networks that teach the tail; names in ensemble.MEMBERS

@@ -14,6 +14,7 @@ from models.finetune import (  # noqa: E402
     NO_LABEL,
     CaptionedMaps,
     CaptionHead,
+    Fresh,
     ImageStage,
     Maps,
     OtherMaps,
@@ -28,6 +29,7 @@ from models.finetune import (  # noqa: E402
 from models.layers import EfficientNetLite, absorb, fuse, unit  # noqa: E402
 from models.losses import row_kl  # noqa: E402
 from models.students import TextHead, tiny  # noqa: E402
+from photosearch.types import Preprocess  # noqa: E402
 
 CONFIG = tiny(vocabulary=60)
 
@@ -119,17 +121,82 @@ def stage_of(
     head = CaptionHead(
         features.mean(0), features.std(0) + 1e-3, torch.nn.Linear(32, CONFIG.caption_dim), 0.0
     )
-    captioned = CaptionedMaps(
-        Maps((maps, maps)), torch.stack((was, was)), features, sentences, torch.arange(12)
-    )
+    views = Maps((maps, maps), torch.stack((was, was)))
+    captioned = CaptionedMaps(views, features, sentences, torch.arange(12))
     return tail, fused.classifier.requires_grad_(False), head, text, captioned
+
+
+def parts_of(captioned: CaptionedMaps) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """Maps and logits of the first view, and the captions."""
+    assert isinstance(captioned.maps, Maps)
+    return captioned.maps.views[0], captioned.maps.logits[0], captioned.sentences
+
+
+def test_views_come_with_what_was_said_of_them() -> None:
+    maps = np.arange(2 * 3 * 4, dtype=np.float16).reshape(2, 3, 4, 1, 1)
+    views = Maps((maps[0], maps[1]), torch.arange(6.0).reshape(2, 3, 1))
+    rows, generator = torch.tensor([2, 0] * 20), torch.Generator().manual_seed(0)
+    found, logits = views.draw(rows, generator)
+    assert found.dtype == torch.float32
+    assert set(logits[:, 0].tolist()) == {0.0, 2.0, 3.0, 5.0}
+    torch.testing.assert_close(found[:, 0, 0, 0], 4 * logits[:, 0])
+
+
+def test_photos_seen_afresh_are_cut_anew_each_time(network: EfficientNetLite) -> None:
+    """And what was said of them is of just these parts."""
+    fused = fuse(network)
+    front, tail = split(fused, 1)
+
+    def said(maps: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = fused.classifier(tail(maps).float().mean(dim=(2, 3)))
+        return found
+
+    ramp = np.broadcast_to(
+        np.arange(0, 256, 8, dtype=np.uint8)[None, None, :, None], (40, 32, 32, 3)
+    )
+    how = Preprocess(side_px=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize="squash")
+    views = Fresh(ramp.copy(), how, front, said)
+    assert len(views) == 40
+    rows, generator = torch.arange(40), torch.Generator()
+    maps, logits = views.draw(rows, generator)
+    again, _ = views.draw(rows, generator)
+    different = (maps - again).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert 20 < different.sum() < 40  # a fifth is drawn whole, mirrored or not
+    with torch.inference_mode():
+        torch.testing.assert_close(said(maps), logits, atol=0.05, rtol=0.05)
+    assert not logits.requires_grad
+    assert (views.pixels == ramp).all()
+
+
+def test_a_tail_learns_from_photos_seen_afresh(network: EfficientNetLite) -> None:
+    """Its first blocks at half the rate of the others."""
+    tail, classifier, head, text, captioned = stage_of(network)
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
+    how = Preprocess(side_px=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize="squash")
+    front, _ = split(network, 1)
+    was = copy.deepcopy(tail)
+    photos = Fresh(pixels, how, front, lambda maps: classifier(was(maps).mean(dim=(2, 3))))
+    others = OtherMaps(photos, torch.full((12,), NO_LABEL), None)
+    before = copy.deepcopy(tail)
+    seen = CaptionedMaps(photos, captioned.features, captioned.sentences, captioned.owner)
+    stage = ImageStage(epochs=2, batch=6, others=4, negatives=8, deep=1, warmup_steps=1)
+    finetune(tail, classifier, head, text, seen, others, stage)
+    moved = [
+        max(float((a - b).abs().max()) for a, b in zip(x.parameters(), y.parameters(), strict=True))
+        for x, y in zip(tail, before, strict=True)
+    ]
+    # Adam's steps are as long as the rate, whatever the gradient.
+    assert 0.2 * moved[-1] < moved[0] < 0.8 * moved[-1]
+    assert all(
+        torch.equal(a, b) for a, b in zip(was.parameters(), before.parameters(), strict=True)
+    )
 
 
 def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLite) -> None:
     tail, classifier, head, text, captioned = stage_of(network)
-    maps, was, sentences = captioned.maps.views[0], captioned.logits[0], captioned.sentences
+    maps, was, sentences = parts_of(captioned)
     labels = torch.tensor([0, 1, 0, 1, NO_LABEL, NO_LABEL])
-    others = OtherMaps(Maps((maps[:6],)), was[:6], labels, unit(torch.randn(2, 2, 32)))
+    others = OtherMaps(Maps((maps[:6],), was[None, :6]), labels, unit(torch.randn(2, 2, 32)))
 
     def found() -> float:
         with torch.inference_mode():
@@ -153,8 +220,8 @@ def test_the_tail_learns_captions_and_keeps_its_classes(network: EfficientNetLit
 def test_the_tail_takes_over_a_teachers_relations(network: EfficientNetLite) -> None:
     """Of photos with captions and of others, where their own captions count for nothing."""
     tail, classifier, head, text, captioned = stage_of(network)
-    maps, was, sentences = captioned.maps.views[0], captioned.logits[0], captioned.sentences
-    others = OtherMaps(Maps((maps[:6],)), was[:6], torch.full((6,), NO_LABEL), None)
+    maps, was, sentences = parts_of(captioned)
+    others = OtherMaps(Maps((maps[:6],), was[None, :6]), torch.full((6,), NO_LABEL), None)
     said = 4 * torch.randn(12, 12, generator=torch.Generator().manual_seed(3))
     asked: list[tuple[int, int, int]] = []
 
