@@ -43,9 +43,10 @@ from models.layers import (
     unit,
 )
 from models.losses import info_nce
+from models.prepare import texts_alone
 from models.recipes import Recipe, RecipeError
 from models.students import DualEncoder
-from models.teachers import PHOTO_BATCH, weights_digest
+from models.teachers import PHOTO_BATCH, sentence_vectors, weights_digest
 from photosearch.preprocess import normalise
 from photosearch.tokenizer import WordPieceTokenizer
 from photosearch.types import Preprocess
@@ -88,7 +89,7 @@ class Teacher:
     photos: Tensor  # (N, M * DIM)
     other_fold: Tensor  # (O,)
     others: Tensor  # (O, M * DIM) photos without captions
-    captions: Tensor  # (K, Q, M * DIM) float16, by the heads of each fold
+    captions: Tensor  # (K, Q + S, M * DIM) float16, by each fold's heads; S belong to no photo
     scale: float
 
     def relations(self, rows: Tensor, others: Tensor, captions: Tensor) -> Tensor:
@@ -160,8 +161,11 @@ def fit_heads(captioned: Captioned, rows: Tensor, *, seed: int) -> Heads:
 
 
 @torch.no_grad()
-def cross_fit(members: Sequence[tuple[Captioned, Tensor]], *, seed: int = 0) -> Teacher:
-    """members: each network's photos with captions, and its features (O, F) of others."""
+def cross_fit(
+    members: Sequence[tuple[Captioned, Tensor]], alone: Tensor | None = None, *, seed: int = 0
+) -> Teacher:
+    """members: each network's photos with captions, and its features (O, F) of others;
+    alone: (S, W) sentence vectors of texts that belong to no photo."""
     photos, others = members[0][0].features.shape[1], len(members[0][1])
     generator = torch.Generator().manual_seed(seed)
     fold = torch.randint(FOLDS, (photos,), generator=generator)
@@ -180,7 +184,8 @@ def cross_fit(members: Sequence[tuple[Captioned, Tensor]], *, seed: int = 0) -> 
             views = torch.stack([heads.photos(view[here]) for view in captioned.features])
             told[here, part] = unit(views.sum(dim=0))
             more[there, part] = heads.photos(features[there])
-            texts.append(heads.texts(captioned.sentences.vectors))
+            vectors = captioned.sentences.vectors
+            texts.append(heads.texts(vectors if alone is None else torch.cat((vectors, alone))))
             scales.append(float(heads.scale))
         captions.append((torch.cat(texts, dim=1) / len(members)).half())
         log.info("ensemble.fold fold=%d/%d", number + 1, FOLDS)
@@ -192,7 +197,8 @@ def make_teacher(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]
     """The recipe's `ensemble` for its photos; others are the labelled ones, then those without.
 
     The sentence vectors are the student's own: its text encoder stays while the image network
-    learns. Raises RecipeError for a network that is not one of MEMBERS.
+    learns. After the photos' captions come the texts of texts_alone(). Raises RecipeError for a
+    network that is not one of MEMBERS.
     """
     names = [name.strip() for name in recipe.ensemble.split(",")]
     for name in names:
@@ -214,7 +220,9 @@ def make_teacher(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]
         captioned = with_chinese(recipe, student, tokenizer, captioned)
         features = [member_features(name, pixels, how, cache) for pixels in others]
         members.append((captioned, torch.cat(features) if features else torch.empty(0, 1)))
-    return cross_fit(members, seed=recipe.seed)
+    texts = texts_alone(recipe)
+    alone = sentence_vectors(student.text, texts, tokenizer, cache) if texts else None
+    return cross_fit(members, alone, seed=recipe.seed)
 
 
 @torch.inference_mode()

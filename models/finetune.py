@@ -12,8 +12,9 @@ in and so frozen.
     classes     on every photo, with or without caption, the classifier must say what it said
                 before: its thousand classes are what the space knows beyond the captions
     labels      scenes named by people: the photo finds its label among all labels
-    relations   where there is a teacher: the photo's likeness to thousands of captions is to be
-                what the teacher says it is, of photos with captions and of those without
+    relations   where there is a teacher: the photo's likeness to thousands of captions, of photos
+                and of none, is to be what the teacher says it is, of photos with captions and of
+                those without
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class ImageStage:
     weight_decay: float = 0.05
     warmup_steps: int = 20
     negatives: int = 4096  # captions of other photos
+    alone: int = 1024  # sentences of no photo, where there is a teacher
     scale: float = 25.0
     captions: float = 1.0
     relations: float = 0.0  # to a teacher's; 0 where there is none
@@ -139,6 +141,7 @@ class CaptionedMaps:
     features: Tensor  # (N, F) of each photo whole, from the network as it was
     sentences: Tensor  # (Q, W) captions; those of one photo lie side by side
     owner: Tensor  # (Q,) the photo of each, ascending
+    alone: Tensor | None = None  # (S, W) sentences of no photo, which a teacher knows too
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ class OtherMaps:
     sentences: Tensor | None  # (P, K, W): each label in several prompts
 
 
-# A teacher: (B,) photos with captions, (O,) others, (C,) captions -> (B + O, C) logits.
+# A teacher: (B,) photos with captions, (O,) others, (C,) captions -> (B + O, C) logits. Behind the
+# photos' captions, Q and on, are the sentences of no photo.
 Relations = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -250,7 +254,12 @@ def finetune(
             loss = stage.captions * captions + stage.classes * classes + stage.labels * labels
             relations = torch.zeros(())
             if teacher is not None:
-                theirs = teacher(rows, extra, torch.cat((caption, wrong)))
+                asked = torch.cat((caption, wrong))
+                if captioned.alone is not None:
+                    some = torch.randint(len(captioned.alone), (stage.alone,), generator=generator)
+                    text = torch.cat((text, text_head(captioned.alone[some])))
+                    asked = torch.cat((asked, len(sentences) + some))
+                theirs = teacher(rows, extra, asked)
                 relations = row_kl(theirs, stage.scale * image @ text.T)
                 loss = loss + stage.relations * relations
             optimizer.zero_grad()

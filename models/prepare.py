@@ -164,6 +164,13 @@ def read_sentences(file: Path) -> list[str]:
         raise DataError(f"{file}: not JSON lines with captions") from error
 
 
+def texts_alone(recipe: Recipe) -> list[str]:
+    """Captions that belong to no photo, each once, where the image stage relates photos to them."""
+    if not (recipe.sentences and recipe.ensemble):
+        return []
+    return [text for text in dict.fromkeys(read_sentences(Path(recipe.sentences))) if text]
+
+
 def make_vocabulary(texts: Texts, frequent: int) -> tuple[tuple[str, ...], Texts]:
     """The vocabulary, and `texts` with its own words among the names to learn."""
     whole = minilm_vocabulary()
@@ -383,7 +390,10 @@ def captioned_maps(
     texts = [text for group in photos.captions for text in group]
     counts = torch.tensor([len(group) for group in photos.captions])
     owner = torch.repeat_interleave(torch.arange(len(photos)), counts)
-    return CaptionedMaps(maps, features, sentences(texts), owner)
+    alone = texts_alone(recipe)
+    return CaptionedMaps(
+        maps, features, sentences(texts), owner, sentences(alone) if alone else None
+    )
 
 
 def fresh(

@@ -61,6 +61,20 @@ def test_no_photo_is_told_of_by_heads_that_were_trained_on_it(
     assert teacher.captions.shape == (FOLDS, PHOTOS * EACH, 2 * DIM)
 
 
+def test_it_knows_sentences_of_no_photo_behind_the_captions() -> None:
+    alone = unit(torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(9)))
+    pair = [pupils(1), pupils(2)]
+    torch.manual_seed(0)
+    plain, wider = cross_fit(pair), cross_fit(pair, alone)
+    count = PHOTOS * EACH
+    assert wider.captions.shape == (FOLDS, count + 5, 2 * DIM)
+    torch.testing.assert_close(wider.captions[:, :count], plain.captions)
+    torch.testing.assert_close(wider.photos, plain.photos)
+    # A caption of the first network that is a sentence of no photo as well is told alike.
+    again = cross_fit(pair, pair[0][0].sentences.vectors[:3])
+    torch.testing.assert_close(again.captions[:, count:, :DIM], again.captions[:, :3, :DIM])
+
+
 def test_its_relations_are_the_mean_of_its_members() -> None:
     teacher = cross_fit([pupils(1), pupils(2)])
     rows, others, captions = torch.tensor([3, 40, 3]), torch.tensor([8, 0]), torch.arange(0, 128, 3)

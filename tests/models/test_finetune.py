@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -182,7 +183,10 @@ def test_a_tail_learns_from_photos_seen_afresh(network: EfficientNetLite) -> Non
     stage = ImageStage(epochs=2, batch=6, others=4, negatives=8, deep=1, warmup_steps=1)
     finetune(tail, classifier, head, text, seen, others, stage)
     moved = [
-        max(float((a - b).abs().max()) for a, b in zip(x.parameters(), y.parameters(), strict=True))
+        max(
+            float((a - b).detach().abs().max())
+            for a, b in zip(x.parameters(), y.parameters(), strict=True)
+        )
         for x, y in zip(tail, before, strict=True)
     ]
     # Adam's steps are as long as the rate, whatever the gradient.
@@ -242,6 +246,36 @@ def test_the_tail_takes_over_a_teachers_relations(network: EfficientNetLite) -> 
     before = apart()
     finetune(tail, classifier, head, text, captioned, others, stage, teacher=teacher)
     assert set(asked) == {(6, 4, 6 + 16)}
+    assert apart() < before / 2
+
+
+def test_relations_to_sentences_of_no_photo_are_taken_over_too(network: EfficientNetLite) -> None:
+    tail, classifier, head, text, captioned = stage_of(network)
+    maps, was, _ = parts_of(captioned)
+    alone = unit(torch.randn(9, 32, generator=torch.Generator().manual_seed(4)))
+    captioned = dataclasses.replace(captioned, alone=alone)
+    others = OtherMaps(Maps((maps[:6],), was[None, :6]), torch.full((6,), NO_LABEL), None)
+    said = 4 * torch.randn(12, 12 + 9, generator=torch.Generator().manual_seed(3))
+    asked: set[int] = set()
+
+    def teacher(rows: torch.Tensor, extra: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
+        asked.update(captions.tolist())
+        assert len(captions) == 6 + 4 + 30
+        return said[torch.cat((rows, extra))][:, captions]
+
+    stage = ImageStage(
+        epochs=60, batch=6, others=4, negatives=4, alone=30, learning_rate=2e-3, head_rate=5e-3,
+        captions=0.0, classes=0.0, relations=1.0,
+    )  # fmt: skip
+
+    def apart() -> float:
+        with torch.inference_mode():
+            found = stage.scale * head(tail_features(tail, maps)) @ text(alone).T
+            return float(row_kl(said[:, 12:], found))
+
+    before = apart()
+    finetune(tail, classifier, head, text, captioned, others, stage, teacher=teacher)
+    assert asked == set(range(12 + 9))
     assert apart() < before / 2
 
 
