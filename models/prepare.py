@@ -54,7 +54,7 @@ from models.layers import (
 from models.recipes import Recipe
 from models.rounding import round_convolutions
 from models.shrink import inherit_text, translate
-from models.students import DualEncoder
+from models.students import DualEncoder, as_published
 from models.teachers import PROMPTS, class_names, encode_pixels, encode_texts, weights_digest
 from models.vocabulary import choose, is_chinese, read_words, same_rows, with_traditional
 from photosearch.preprocess import normalise
@@ -300,7 +300,8 @@ def prepare_image(
     """Train the image network's tail, or take it from the cache.
 
     The student's heads are trained on the network as it is: where the caption part starts.
-    A teacher is made only where the tail is trained.
+    A teacher is made only where the tail is trained. What the classifier is to go on saying is what
+    the network of this shape says as it was published, though `init` may have trained it before.
     """
     cache, network = Path(recipe.cache), student.image.backbone
     stage = ImageStage(
@@ -337,8 +338,9 @@ def prepare_image(
     fused = fuse(copy.deepcopy(network).eval())
     assert isinstance(fused, EfficientNetLite)
     front, tail = split(fused, recipe.image_stages)
-    captioned = captioned_maps(recipe, fused, front, tail, sentences)
-    others = other_maps(recipe, fused, front, tail, sentences)
+    said = Classes(as_published(network), recipe.image_stages)
+    captioned = captioned_maps(recipe, front, tail, said, sentences)
+    others = other_maps(recipe, front, said, sentences)
     head, text = caption_heads(student)
     before = {name: value.clone() for name, value in tail.state_dict().items()}
     teacher = make_teacher() if make_teacher else None
@@ -364,61 +366,63 @@ def _photo_specs(recipe: Recipe) -> list[str]:
     return [spec for spec in (recipe.data, recipe.unlabelled, recipe.labelled) if spec]
 
 
+class Classes:
+    """What a network says of the maps behind some of its stages: their logits."""
+
+    def __init__(self, network: EfficientNetLite, stages: int) -> None:
+        fuse(network.eval()).requires_grad_(False)
+        self._tail = split(network, stages)[1]
+        self._classifier = network.classifier
+
+    @torch.no_grad()
+    def __call__(self, maps: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+        found: Tensor = self._classifier(self._tail(maps).float().mean(dim=(2, 3)))
+        return found
+
+    def of(self, views: Sequence[NDArray[np.float16]]) -> Tensor:
+        """V of (N, C, H, W) -> (V, N, K)."""
+        with torch.inference_mode():
+            found = [self._classifier(tail_features(self._tail, view)) for view in views]
+            return torch.stack(found)
+
+
 def captioned_maps(
     recipe: Recipe,
-    network: EfficientNetLite,
     front: nn.Module,
     tail: nn.Module,
+    said: Classes,
     sentences: Callable[[Sequence[str]], Tensor],
 ) -> CaptionedMaps:
     """Every photo with captions: whole, mirrored, and at random crops."""
     how, cache = recipe.preprocess(), Path(recipe.cache)
     photos = read_photos(recipe.data, how)
     whole = middle_maps(front, photos.pixels, how, cache)
-    features = tail_features(tail, whole)
+    random = np.random.default_rng(recipe.seed)
     if recipe.image_stages < MAP_STAGES:
-        maps: Views = fresh(recipe, network, front, tail, photos.pixels)
+        maps: Views = Fresh(photos.pixels, how, front, said, random)
     else:
-        random = np.random.default_rng(recipe.seed)
         more = [photos.pixels[:, :, ::-1]]
         more += [crops(photos.pixels, random) for _ in range(recipe.image_crops)]
         views = (whole, *(middle_maps(front, view, how, cache) for view in more))
-        others = [tail_features(tail, view) for view in views[1:]]
-        with torch.inference_mode():
-            logits = torch.stack([network.classifier(view) for view in (features, *others)])
-        maps = Maps(views, logits)
+        maps = Maps(views, said.of(views))
     texts = [text for group in photos.captions for text in group]
     counts = torch.tensor([len(group) for group in photos.captions])
     owner = torch.repeat_interleave(torch.arange(len(photos)), counts)
     alone = texts_alone(recipe)
     return CaptionedMaps(
-        maps, features, sentences(texts), owner, sentences(alone) if alone else None
+        maps,
+        tail_features(tail, whole),
+        sentences(texts),
+        owner,
+        sentences(alone) if alone else None,
     )
-
-
-def fresh(
-    recipe: Recipe,
-    network: EfficientNetLite,
-    front: nn.Module,
-    tail: nn.Module,
-    pixels: NDArray[np.uint8],
-) -> Fresh:
-    """Photos as pixels, beside a copy of the network that stays as it is."""
-    was = copy.deepcopy(tail).requires_grad_(False)
-    random = np.random.default_rng(recipe.seed)
-
-    def said(maps: Tensor) -> Tensor:
-        found: Tensor = network.classifier(was(maps).float().mean(dim=(2, 3)))
-        return found
-
-    return Fresh(pixels, recipe.preprocess(), front, said, random)
 
 
 def other_maps(
     recipe: Recipe,
-    network: EfficientNetLite,
     front: nn.Module,
-    tail: nn.Module,
+    said: Classes,
     sentences: Callable[[Sequence[str]], Tensor],
 ) -> OtherMaps:
     """Photos without captions, some with a label that we may learn from."""
@@ -435,11 +439,11 @@ def other_maps(
             labels += [NO_LABEL] * len(photos)
     if recipe.image_stages < MAP_STAGES:
         pixels = np.concatenate([one.pixels for one in sets])
-        maps: Views = fresh(recipe, network, front, tail, pixels)
+        random = np.random.default_rng(recipe.seed + 1)
+        maps: Views = Fresh(pixels, how, front, said, random)
     else:
-        whole = np.concatenate([middle_maps(front, one.pixels, how, cache) for one in sets])
-        with torch.inference_mode():
-            maps = Maps((whole,), network.classifier(tail_features(tail, whole))[None])
+        views = (np.concatenate([middle_maps(front, one.pixels, how, cache) for one in sets]),)
+        maps = Maps(views, said.of(views))
     asked = None
     if names:
         groups = [[prompt.format(name) for name in names] for prompt in LABEL_PROMPTS]

@@ -13,6 +13,7 @@ The numbers behind each choice stand in docs/experiments.md.
 
 from __future__ import annotations
 
+import copy
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -222,6 +223,17 @@ def kept_pieces(vocabulary: Sequence[str]) -> list[int]:
     return [number for number, piece in enumerate(vocabulary) if needed(piece)]
 
 
+PUBLISHED: Final = {LITE0: load_lite0, LITE2: load_lite2}
+
+
+def as_published(network: EfficientNetLite) -> EfficientNetLite:
+    """A copy, with the published weights where there are some of its shape."""
+    made = copy.deepcopy(network).eval()
+    if network.config in PUBLISHED:
+        PUBLISHED[network.config](made)
+    return made
+
+
 @torch.no_grad()
 def inherit(
     student: DualEncoder, vocabulary: Sequence[str], texts: Sequence[str], pixels: Tensor
@@ -233,9 +245,8 @@ def inherit(
     The text encoder takes MiniLM's rows, first layers and units, as models/shrink.py says;
     `texts` show which count.
     """
-    loaders = {LITE0: load_lite0, LITE2: load_lite2}
-    if student.config.image in loaders:
-        loaders[student.config.image](student.image.backbone)
+    if student.config.image in PUBLISHED:
+        PUBLISHED[student.config.image](student.image.backbone)
     elif is_narrower(student.config.image, LITE0):
         whole = EfficientNetLite(LITE0, side_px=student.config.side_px).eval()
         load_lite0(whole)

@@ -13,10 +13,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
+from models import students  # noqa: E402
 from models.data import DataError  # noqa: E402
-from models.finetune import NO_LABEL  # noqa: E402
-from models.layers import BertConfig, BertEncoder, unit  # noqa: E402
+from models.finetune import NO_LABEL, split  # noqa: E402
+from models.layers import BertConfig, BertEncoder, EfficientNetLite, fuse, unit  # noqa: E402
 from models.prepare import (  # noqa: E402
+    Classes,
     Texts,
     label_numbers,
     make_vocabulary,
@@ -27,7 +29,7 @@ from models.prepare import (  # noqa: E402
     read_texts,
 )
 from models.recipes import Recipe, load_recipe  # noqa: E402
-from models.students import DualEncoder, tiny  # noqa: E402
+from models.students import DualEncoder, as_published, tiny  # noqa: E402
 from photosearch.tokenizer import WordPieceTokenizer  # noqa: E402
 from tests.models.samples import captioned_shard  # noqa: E402
 
@@ -128,8 +130,7 @@ def test_a_text_tower_is_prepared_once(
 
 
 def test_an_image_tower_is_prepared_once(recipe: Recipe) -> None:
-    whole = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
-    vocabulary = [*whole, *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789")]
+    vocabulary = toy_vocabulary()
     config = tiny(vocabulary=len(vocabulary))
     torch.manual_seed(0)
     first = DualEncoder(config).eval()
@@ -148,6 +149,60 @@ def test_an_image_tower_is_prepared_once(recipe: Recipe) -> None:
     assert files[0].stat().st_mtime_ns == stamp
     for name, value in second.image.backbone.state_dict().items():
         torch.testing.assert_close(value, after[name], msg=name)
+
+
+def toy_vocabulary() -> list[str]:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters]
+    return [*pieces, *(f"##{letter}" for letter in letters + "0123456789")]
+
+
+def test_behind_fewer_stages_more_of_the_network_learns(recipe: Recipe) -> None:
+    """And photos are seen afresh: no maps of views but the whole are kept."""
+    vocabulary = toy_vocabulary()
+    torch.manual_seed(0)
+    student = DualEncoder(tiny(vocabulary=len(vocabulary))).eval()
+    before = copy.deepcopy(student.image.backbone)
+    few = dataclasses.replace(recipe, image_stages=1)
+    prepare_image(few, student, vocabulary)
+    after = student.image.backbone
+    moved = [
+        not all(torch.equal(a, b) for a, b in zip(x.parameters(), y.parameters(), strict=True))
+        for x, y in zip(before.blocks, after.blocks, strict=True)
+    ]
+    first = before.config.stages[0].repeats
+    assert moved[first:] == [True] * (len(moved) - first)
+    assert len(list(Path(recipe.cache).glob("maps-*.npy"))) == 1
+    assert len(list(Path(recipe.cache).glob("image-*.pt"))) == 1
+    prepare_image(dataclasses.replace(few, image_stages=2), student, vocabulary)
+    assert len(list(Path(recipe.cache).glob("image-*.pt"))) == 2
+
+
+def test_classes_stay_as_the_published_network_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the one that goes on learning was trained before."""
+    torch.manual_seed(0)
+    network = EfficientNetLite(tiny(vocabulary=60).image, side_px=32).eval()
+    published = copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(0.1)
+    pixels = torch.randn(2, 3, 32, 32)
+
+    def said(of: EfficientNetLite) -> torch.Tensor:
+        with torch.inference_mode():
+            front, _ = split(fuse(copy.deepcopy(of)), 1)
+            return Classes(as_published(of), 1)(front(pixels))
+
+    with torch.inference_mode():
+        logits = network(pixels)[1]
+    torch.testing.assert_close(said(network), logits, atol=1e-4, rtol=1e-4)
+    monkeypatch.setitem(
+        students.PUBLISHED, network.config, lambda made: made.load_state_dict(published)
+    )
+    assert not torch.allclose(said(network), logits, atol=1e-2)
+    network.load_state_dict(published)
+    with torch.inference_mode():
+        torch.testing.assert_close(said(network), network(pixels)[1], atol=1e-4, rtol=1e-4)
 
 
 def test_every_fifth_label_is_held_out() -> None:
