@@ -62,7 +62,7 @@ class ImageStage:
     weight_decay: float = 0.05
     warmup_steps: int = 20
     negatives: int = 4096  # captions of other photos
-    alone: int = 1024  # sentences of no photo, where there is a teacher
+    alone: int = 0  # sentences of no photo that a teacher relates photos to, a step
     scale: float = 25.0
     captions: float = 1.0
     relations: float = 0.0  # to a teacher's; 0 where there is none

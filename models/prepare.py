@@ -166,7 +166,7 @@ def read_sentences(file: Path) -> list[str]:
 
 def texts_alone(recipe: Recipe) -> list[str]:
     """Captions that belong to no photo, each once, where the image stage relates photos to them."""
-    if not (recipe.sentences and recipe.ensemble):
+    if not (recipe.sentences and recipe.ensemble and recipe.image_alone):
         return []
     return [text for text in dict.fromkeys(read_sentences(Path(recipe.sentences))) if text]
 
@@ -310,6 +310,7 @@ def prepare_image(
         deep=deep_blocks(network, recipe.image_stages),
         captions=recipe.image_captions,
         relations=recipe.image_relations,
+        alone=recipe.image_alone,
         mix=recipe.image_mix,
         seed=recipe.seed,
     )

@@ -53,6 +53,7 @@ class Recipe:
     image_crops: int = 1  # of each photo, where views are kept
     image_captions: float = 1.0  # weight of finding the photo's own caption
     image_relations: float = 0.0  # and of the ensemble's relations to all captions
+    image_alone: int = 0  # of `sentences`, so many a step, besides those of photos
     ensemble: str = ""  # frozen networks that teach the tail; names in ensemble.MEMBERS
     image_head_epochs: int = 60  # of heads on the network as it was, where the stage starts
 

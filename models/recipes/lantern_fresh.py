@@ -14,11 +14,13 @@ from models.recipes.lantern import RECIPE as LANTERN
 
 RECIPE = dataclasses.replace(
     LANTERN,
-    version="3",
+    name="lantern-fresh",
+    version="1",
     title="EfficientNet-lite2, trained on, beside a thinned MiniLM for English and Chinese",
     init="runs/lantern/final.pt",
     image_epochs=6,
     image_stages=3,
     image_rate=1.2e-4,
+    image_alone=1024,
     out="runs/lantern-fresh",
 )
