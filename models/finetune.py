@@ -57,7 +57,7 @@ class ImageStage:
     batch: int = 96  # photos with captions
     others: int = 32  # and without
     learning_rate: float = 2e-4
-    deep: int = 0  # so many of the tail's first blocks learn at half that rate
+    slow: int = 0  # so many of the tail's first blocks learn at half that rate
     head_rate: float = 5e-4
     weight_decay: float = 0.05
     warmup_steps: int = 20
@@ -205,8 +205,8 @@ def finetune(
     torch.manual_seed(stage.seed)
     optimizer = torch.optim.AdamW(
         [
-            {"params": [*tail[: stage.deep].parameters()], "rate": stage.learning_rate / 2},
-            {"params": [*tail[stage.deep :].parameters()], "rate": stage.learning_rate},
+            {"params": [*tail[: stage.slow].parameters()], "rate": stage.learning_rate / 2},
+            {"params": [*tail[stage.slow :].parameters()], "rate": stage.learning_rate},
             {
                 "params": [*image_head.parameters(), *text_head.parameters()],
                 "rate": stage.head_rate,

@@ -307,7 +307,7 @@ def prepare_image(
     stage = ImageStage(
         epochs=recipe.image_epochs,
         learning_rate=recipe.image_rate,
-        deep=deep_blocks(network, recipe.image_stages),
+        slow=slow_blocks(network, recipe.image_stages),
         captions=recipe.image_captions,
         relations=recipe.image_relations,
         alone=recipe.image_alone,
@@ -461,7 +461,7 @@ def label_numbers(labels: Sequence[str | None]) -> tuple[list[str], list[int]]:
     ]
 
 
-def deep_blocks(network: EfficientNetLite, stages: int) -> int:
+def slow_blocks(network: EfficientNetLite, stages: int) -> int:
     """How many blocks of a tail behind `stages` lie before what it is behind MAP_STAGES."""
     return sum(stage.repeats for stage in network.config.stages[stages:MAP_STAGES])
 

@@ -96,6 +96,9 @@ class Recipe:
         for name in ("epochs", "batch", "threads", "background_photos", "save_epochs", "side_px"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("image_stages", "image_crops", "image_alone"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
     def preprocess(self) -> Preprocess:
         """The pixels this student sees: 127 and 128 are EfficientNet-lite's own normalisation.

@@ -180,7 +180,7 @@ def test_a_tail_learns_from_photos_seen_afresh(network: EfficientNetLite) -> Non
     others = OtherMaps(photos, torch.full((12,), NO_LABEL), None)
     before = copy.deepcopy(tail)
     seen = CaptionedMaps(photos, captioned.features, captioned.sentences, captioned.owner)
-    stage = ImageStage(epochs=2, batch=6, others=4, negatives=8, deep=1, warmup_steps=1)
+    stage = ImageStage(epochs=2, batch=6, others=4, negatives=8, slow=1, warmup_steps=1)
     finetune(tail, classifier, head, text, seen, others, stage)
     moved = [
         max(

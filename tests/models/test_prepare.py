@@ -211,6 +211,21 @@ def test_every_fifth_label_is_held_out() -> None:
     assert numbers == [NO_LABEL, 0, NO_LABEL, 1, 0, NO_LABEL, 1]
 
 
+@pytest.mark.parametrize("field", ["image_stages", "image_crops", "image_alone"])
+def test_a_number_below_zero_is_named(recipe: Recipe, field: str) -> None:
+    with pytest.raises(ValueError, match=f"{field} is -1; it must be at least 0"):
+        dataclasses.replace(recipe, **{field: -1})
+
+
+def test_lantern_fresh_trains_more_of_the_network_on_the_same_data() -> None:
+    folder = REPOSITORY / "models" / "recipes"
+    first, second = load_recipe(folder / "lantern.py"), load_recipe(folder / "lantern_fresh.py")
+    assert second.init == f"{first.out}/final.pt"
+    assert second.out != first.out
+    assert second.image_stages < first.image_stages
+    assert (second.data, second.val, second.ensemble) == (first.data, first.val, first.ensemble)
+
+
 def test_the_shipped_recipe_names_all_its_data() -> None:
     recipe = load_recipe(REPOSITORY / "models" / "recipes" / "lantern.py")
     assert recipe.student == "lantern"
