@@ -177,6 +177,18 @@ def test_the_graph_is_wanted_anew_when_it_is_worn_or_its_tail_is_long() -> None:
 
 
 @needs_hnswlib
+def test_photos_that_come_after_the_graph_and_go_again_leave_it_as_it_was() -> None:
+    index = Index(np.arange(100), unit_rows(100), graph_from_bytes=0)
+    index.build_graph(threads=1)
+    for number, row in enumerate(unit_rows(MAX_TAIL + 1, seed=3)):
+        index.add(1000 + number, row)
+    assert index.wants_graph
+    for number in range(MAX_TAIL + 1):
+        index.remove(1000 + number)
+    assert not index.wants_graph
+
+
+@needs_hnswlib
 def test_a_photo_that_comes_back_to_the_graph_is_proposed_again() -> None:
     rows = unit_rows(50)
     graph = HnswGraph.build(np.arange(50), rows, threads=1)
