@@ -1,10 +1,10 @@
 """The image network's last blocks, trained on photos with captions without forgetting its classes.
 
-The first stages, the *front*, stay as they are; what comes after them, the *tail*, learns. Behind
-five stages it is half of the network's weights and a third of its arithmetic, and the maps between
-the two are computed once for a few views of each photo and kept (`Maps`); behind fewer it is nearly
-all of the network, and every step sees other parts of its photos (`Fresh`). Batch norms are folded
-in and so frozen.
+The first stages, the *front*, stay as they are; what comes after them, the *tail*, learns.
+Behind five stages it has three quarters of the weights before the classifier and a third of the
+arithmetic, and the maps between the two are computed once for a few views of each photo and kept
+(`Maps`); behind fewer it is nearly all of the network, and every step sees other parts of its
+photos (`Fresh`). Batch norms are folded in and so frozen.
 
     captions    find a photo's caption among thousands, and the photo among all others; the
                 others' embeddings are remembered from their last turn (cross-batch memory,
