@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from models.data import DataError, read_examples
-from models.prepare import LABEL_PROMPTS, label_numbers, read_parallels
+from models.labels import LABEL_PROMPTS, label_numbers
+from models.prepare import read_parallels
 from models.recipes import Recipe
 from models.students import DualEncoder
 from models.teachers import photo_features, sentence_vectors

@@ -18,8 +18,8 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +41,8 @@ from models.ensemble import make_teacher
 from models.finetune import Relations
 from models.fresh import make_student
 from models.heads import fit_heads, save
-from models.prepare import prepare_image
+from models.prepare_captions import prepare_captions
+from models.prepare_image import prepare_image
 from models.recipes import Recipe, override, require_recipe
 from models.students import DualEncoder
 from models.teachers import photo_features
@@ -70,12 +71,15 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
     torch.manual_seed(recipe.seed)
     before = _resumed(recipe, resume)
     student, vocabulary = make_student(recipe)
+    # Each network learns beside heads that fit both as they are.
+    first = dataclasses.replace(recipe, epochs=recipe.image_head_epochs, save_epochs=10**6)
+    teacher = _teacher(recipe, student, vocabulary) if recipe.ensemble else None
     if recipe.image_epochs:
-        # The tail learns beside heads that fit the network as it was.
-        first = dataclasses.replace(recipe, epochs=recipe.image_head_epochs, save_epochs=10**6)
         fit_heads(first, student, vocabulary, None)
-        teacher = partial(_relations, recipe, student, vocabulary) if recipe.ensemble else None
         prepare_image(recipe, student, vocabulary, teacher)
+    if recipe.caption_epochs:
+        fit_heads(first, student, vocabulary, None)
+        prepare_captions(recipe, student, vocabulary, teacher)
     metrics, step = fit_heads(recipe, student, vocabulary, before)
     background = background_vectors(recipe, student)
     file = Path(recipe.out) / "final.pt"
@@ -84,8 +88,12 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
     return file
 
 
-def _relations(recipe: Recipe, student: DualEncoder, vocabulary: tuple[str, ...]) -> Relations:
-    return make_teacher(recipe, student, vocabulary).relations
+def _teacher(
+    recipe: Recipe, student: DualEncoder, vocabulary: tuple[str, ...]
+) -> Callable[[], Relations]:
+    """The ensemble, made when it is first asked for: one for both stages, since the text encoder
+    whose sentences it knows stays until the second."""
+    return cache(lambda: make_teacher(recipe, student, vocabulary).relations)
 
 
 @torch.inference_mode()

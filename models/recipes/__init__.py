@@ -57,6 +57,12 @@ class Recipe:
     ensemble: str = ""  # frozen networks that teach the tail; names in ensemble.MEMBERS
     image_head_epochs: int = 60  # of heads on the network as it was, where the stage starts
 
+    # Caption stage: 0 epochs leave the text encoder as it is
+    caption_epochs: int = 0  # over the photos, each with one of its captions
+    caption_rate: float = 5e-5
+    caption_own: float = 1.0  # weight of finding the caption's own photo
+    caption_relations: float = 0.0  # and of the ensemble's relations to all photos
+
     # Space
     side_px: int = 224
     resize: Resize = "squash"
@@ -96,7 +102,7 @@ class Recipe:
         for name in ("epochs", "batch", "threads", "background_photos", "save_epochs", "side_px"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("image_stages", "image_crops", "image_alone"):
+        for name in ("image_stages", "image_crops", "image_alone", "caption_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
 

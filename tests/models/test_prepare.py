@@ -13,21 +13,23 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 pytest.importorskip("all_minilm_l6_v2", reason="in the [train] extra")
 
+from torch import Tensor  # noqa: E402
+
 from models import students  # noqa: E402
 from models.data import DataError  # noqa: E402
-from models.finetune import NO_LABEL, split  # noqa: E402
+from models.finetune import NO_LABEL, Relations, split  # noqa: E402
+from models.labels import label_numbers  # noqa: E402
 from models.layers import BertConfig, BertEncoder, EfficientNetLite, fuse, unit  # noqa: E402
 from models.prepare import (  # noqa: E402
-    Classes,
     Texts,
-    label_numbers,
     make_vocabulary,
-    prepare_image,
     prepare_text,
     read_parallels,
     read_sentences,
     read_texts,
 )
+from models.prepare_captions import prepare_captions  # noqa: E402
+from models.prepare_image import Classes, prepare_image  # noqa: E402
 from models.recipes import Recipe, load_recipe  # noqa: E402
 from models.students import DualEncoder, as_published, tiny  # noqa: E402
 from photosearch.tokenizer import WordPieceTokenizer  # noqa: E402
@@ -178,6 +180,51 @@ def test_behind_fewer_stages_more_of_the_network_learns(recipe: Recipe) -> None:
     assert len(list(Path(recipe.cache).glob("image-*.pt"))) == 2
 
 
+def test_a_text_tower_learns_captions_once(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("models.prepare_captions.class_names", lambda: [("cat",), ("dog", "hound")])
+    monkeypatch.setattr("models.prepare_captions.read_words", list)
+    caplog.set_level(logging.INFO)
+    recipe = dataclasses.replace(recipe, caption_epochs=2, ensemble="any", caption_relations=1.0)
+    vocabulary = [*toy_vocabulary(), "颜", "色", "顏"]
+    monkeypatch.setattr(
+        "models.prepare.same_rows", lambda pieces: ([len(pieces) - 1], [len(pieces) - 3])
+    )
+    torch.manual_seed(0)
+    first = DualEncoder(tiny(vocabulary=len(vocabulary))).eval()
+    second = copy.deepcopy(first)
+    asked: list[int] = []
+
+    def teacher() -> Relations:
+        def relations(rows: Tensor, others: Tensor, captions: Tensor) -> Tensor:
+            asked.append(int(captions.max()))
+            return torch.zeros(len(rows) + len(others), len(captions))
+
+        return relations
+
+    photos = copy.deepcopy(first.image.state_dict())
+    before = copy.deepcopy(first.text.encoder.state_dict())
+    prepare_captions(recipe, first, vocabulary, teacher)
+    after = first.text.encoder.state_dict()
+    assert any(not torch.allclose(before[name], after[name]) for name in before)
+    assert torch.equal(after["words.weight"][-1], after["words.weight"][-3])
+    for name, value in first.image.state_dict().items():
+        assert torch.equal(value, photos[name]), name
+    assert max(asked) == 8 * 2  # the one sentence of no photo, behind two captions a photo
+    assert "prepare.captions" in caplog.text
+    caplog.clear()
+    prepare_captions(recipe, second, vocabulary, None)
+    assert "prepare.captions" in caplog.text  # without a teacher it is another stage
+    caplog.clear()
+    third = copy.deepcopy(second)
+    third.text.encoder.load_state_dict(before)
+    prepare_captions(recipe, third, vocabulary, teacher)
+    assert "prepare.captions" not in caplog.text
+    for name, value in third.text.encoder.state_dict().items():
+        assert torch.equal(value, after[name]), name
+
+
 def test_classes_stay_as_the_published_network_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the one that goes on learning was trained before."""
     torch.manual_seed(0)
@@ -211,7 +258,7 @@ def test_every_fifth_label_is_held_out() -> None:
     assert numbers == [NO_LABEL, 0, NO_LABEL, 1, 0, NO_LABEL, 1]
 
 
-@pytest.mark.parametrize("field", ["image_stages", "image_crops", "image_alone"])
+@pytest.mark.parametrize("field", ["image_stages", "image_crops", "image_alone", "caption_epochs"])
 def test_a_number_below_zero_is_named(recipe: Recipe, field: str) -> None:
     with pytest.raises(ValueError, match=f"{field} is -1; it must be at least 0"):
         dataclasses.replace(recipe, **{field: -1})
