@@ -17,6 +17,8 @@ from models.prepare import read_parallels
 from models.recipes import Recipe
 from models.students import DualEncoder
 from models.teachers import photo_features, sentence_vectors
+from models.vocabulary import read_words
+from models.words import Words, read_photos_words
 from photosearch.tokenizer import WordPieceTokenizer
 
 MACHINE_CAPTIONS: Final = 2  # of each photo; its five human ones weigh more
@@ -66,6 +68,15 @@ class Labelled:
     sentences: Tensor  # (P, K, W) in several prompts
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Sentence vectors of short queries, and the photos with captions that they are true of."""
+
+    sentences: Tensor  # (T, W)
+    owner: Tensor  # (T,) rows of `truth`
+    truth: Tensor  # (Q, N) bool
+
+
 def read_captioned(
     recipe: Recipe, student: DualEncoder, tokenizer: WordPieceTokenizer, spec: str, *, flips: bool
 ) -> Captioned:
@@ -112,6 +123,21 @@ def with_chinese(
     groups = [known.get(example.key, ()) for example in read_examples(recipe.data)]
     sentences = sentences_of(student, tokenizer, groups, Path(recipe.cache))
     return dataclasses.replace(captioned, chinese=sentences, chinese_share=recipe.chinese_share)
+
+
+def read_asked(recipe: Recipe, student: DualEncoder, tokenizer: WordPieceTokenizer) -> Asked | None:
+    """Words of the captions as queries; None where the recipe has none."""
+    if not recipe.word_loss:
+        return None
+    words = read_recipe_words(recipe)
+    sentences = sentence_vectors(student.text, words.texts, tokenizer, Path(recipe.cache))
+    return Asked(sentences, words.owner, words.truth)
+
+
+def read_recipe_words(recipe: Recipe) -> Words:
+    """Short queries that the recipe's photos answer, in the languages it reads."""
+    captions = [example.captions for example in read_examples(recipe.data)]
+    return read_photos_words(captions, read_words() if recipe.chinese else [])
 
 
 def read_labelled(

@@ -7,6 +7,7 @@ what of a sentence shows in a photo.
     captions    a caption finds its photo among all, and a photo its caption among a batch's
     relations   where there is a teacher: how captions, those of no photo too, relate to thousands
                 of photos, and those to the captions, is to be what the teacher says it is
+    words       a short query finds the photos it is true of, as models/words.py has them
     names       names of classes, labels and words keep the vectors they had: the class part of
                 an embedding is read from sentence vectors, and knows more than captions do
 """
@@ -29,6 +30,7 @@ from torch.nn import functional
 from models.finetune import Relations
 from models.layers import BertEncoder, unit
 from models.losses import row_kl
+from models.words import Presence
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +59,12 @@ class TextTuning:
     relations: float = 0.0  # to a teacher's; 0 where there is none
     photos: int = 2048  # a step that the teacher relates texts to
     others: int = 1024  # and photos without captions
-    alone: int = 256  # sentences of no photo, a step
+    alone: int = 128  # sentences of no photo, a step
+    words: float = 0.0
+    queries: int = 128  # short ones, a step
     constancy: float = 5.0  # weight of names
-    names: int = 256  # a step
+    names: int = 192  # a step
+    bf16: bool = True  # products of the encoder; half the time where a processor has them
     seed: int = 0
 
 
@@ -85,6 +90,9 @@ class Seen:
     english: Captions
     chinese: Captions
     names: Rows
+    queries: Rows = field(default_factory=list)
+    owner: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))  # (T,)
+    truth: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.bool))  # (W, N)
     alone: Rows = field(default_factory=list)  # sentences of no photo, which a teacher knows too
 
 
@@ -103,7 +111,7 @@ def encode(encoder: BertEncoder, rows: Rows) -> Tensor:
         encoder(pad([rows[n] for n in part])) for part in np.array_split(order, CHUNKS) if len(part)
     ]
     back = torch.from_numpy(np.argsort(order, kind="stable"))
-    return unit(torch.cat(parts))[back]
+    return unit(torch.cat(parts).float())[back]
 
 
 def mask(
@@ -113,6 +121,54 @@ def mask(
     hidden = random.random(len(row)) < share
     hidden[[0, -1]] = False
     return np.where(hidden, mask_id, row)
+
+
+class Drawn:
+    """The texts of one step: captions of the batch's photos, names, queries, sentences of none."""
+
+    def __init__(
+        self,
+        seen: Seen,
+        photos: Sequence[int],
+        stage: TextTuning,
+        random: np.random.Generator,
+        *,
+        mask_id: int,
+        related: bool,
+    ) -> None:
+        self.rows: list[NDArray[np.int64]] = []
+        self.known: list[int] = []  # places in `rows` of what a teacher knows
+        self.asked: list[int] = []  # and its numbers there
+        for place, photo in enumerate(photos):
+            row = self._caption(seen, photo, place, stage, random)
+            self.rows.append(mask(row, stage.masked, mask_id, random))
+        count = min(stage.names, len(seen.names))
+        self.names = random.choice(len(seen.names), count, replace=False)
+        self.named = self._more(seen.names, self.names)
+        count = stage.queries if seen.queries and stage.words else 0
+        self.queries = random.integers(max(1, len(seen.queries)), size=count)
+        self.queried = self._more(seen.queries, self.queries)
+        if related and seen.alone:
+            alone = random.integers(len(seen.alone), size=stage.alone)
+            self.known += range(len(self.rows), len(self.rows) + len(alone))
+            self.asked += (len(seen.english.rows) + alone).tolist()
+            self._more(seen.alone, alone)
+
+    def _caption(
+        self, seen: Seen, photo: int, place: int, stage: TextTuning, random: np.random.Generator
+    ) -> NDArray[np.int64]:
+        if seen.chinese.counts[photo] and random.random() < stage.chinese_share:
+            return seen.chinese.rows[seen.chinese.draw(photo, random)]
+        number = seen.english.draw(photo, random)
+        self.known.append(place)
+        self.asked.append(number)
+        return seen.english.rows[number]
+
+    def _more(self, rows: Rows, numbers: NDArray[np.int64]) -> slice:
+        """Add these; where they lie."""
+        start = len(self.rows)
+        self.rows += [rows[number] for number in numbers]
+        return slice(start, len(self.rows))
 
 
 def finetune_text(
@@ -133,7 +189,9 @@ def finetune_text(
     """
     torch.manual_seed(stage.seed)
     random = np.random.default_rng(stage.seed)
-    heads = [*image_head.parameters(), *text_head.parameters()]
+    learning = nn.ModuleList([encoder, image_head, text_head])
+    presence = Presence(stage.scale)
+    heads = [*image_head.parameters(), *text_head.parameters(), *presence.parameters()]
     optimizer = torch.optim.AdamW(
         [
             {"params": [*encoder.parameters()], "rate": stage.learning_rate},
@@ -145,98 +203,78 @@ def finetune_text(
         fused=True,
     )
     before = _vectors(encoder, seen.names)
+    weights = torch.tensor([stage.captions, stage.relations, stage.words, stage.constancy])
     photos = seen.features.shape[1]
     batch = min(stage.batch, photos)
     epoch_steps = photos // batch
     steps, step, last = stage.epochs * epoch_steps, 0, time.monotonic()
-    totals = torch.zeros(4)
+    totals = torch.zeros(5)
     for _ in range(stage.epochs):
-        encoder.train(), image_head.train(), text_head.train()
-        order = torch.randperm(photos)[: epoch_steps * batch].reshape(-1, batch)
-        for rows in order:
+        learning.train()
+        for rows in torch.randperm(photos)[: epoch_steps * batch].reshape(-1, batch):
             done = step / steps
             pace = min(1.0, (step + 1) / stage.warmup_steps) * 0.5 * (1 + math.cos(math.pi * done))
             for group in optimizer.param_groups:
                 group["lr"] = group["rate"] * pace
-            parts = _losses(
-                encoder, image_head, text_head, seen, before, rows, stage, mask_id, random, teacher
-            )
-            captions, relations, names = parts
-            loss = stage.captions * captions + stage.relations * relations + stage.constancy * names
+            related = teacher is not None and stage.relations > 0
+            drawn = Drawn(seen, rows.tolist(), stage, random, mask_id=mask_id, related=related)
+            with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
+                sentences = encode(encoder, drawn.rows)
+            names = (1 - (sentences[drawn.named] * before[drawn.names]).sum(dim=1)).mean()
+            parts = _seen_losses(
+                image_head, text_head(sentences), seen, drawn, rows, stage, presence,
+                teacher if related else None,
+            )  # fmt: skip
+            losses = torch.stack([*parts, names])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (weights @ losses).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(encoder.parameters(), MAX_NORM)
             optimizer.step()
-            totals += torch.stack([*(part.detach() for part in parts), torch.ones(())])
+            totals += torch.cat((losses.detach(), torch.ones(1)))
             step += 1
             if time.monotonic() - last > REPORT_SECONDS:
-                mean = (totals[:3] / totals[3]).tolist()
+                mean = (totals[:4] / totals[4]).tolist()
                 log.info(
-                    "captions.step step=%d/%d captions=%.4f relations=%.4f names=%.5f",
+                    "captions.step step=%d/%d captions=%.4f relations=%.4f words=%.4f names=%.5f",
                     step,
                     steps,
                     *mean,
                 )
                 totals.zero_()
                 last = time.monotonic()
-        encoder.eval(), image_head.eval(), text_head.eval()
+        learning.eval()
         watch(step)
 
 
-def _losses(
-    encoder: BertEncoder,
+def _seen_losses(
     image_head: nn.Module,
-    text_head: nn.Module,
+    texts: Tensor,
     seen: Seen,
-    before: Tensor,
+    drawn: Drawn,
     rows: Tensor,
     stage: TextTuning,
-    mask_id: int,
-    random: np.random.Generator,
+    presence: Presence,
     teacher: Relations | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of one step over the photos `rows` (B,): captions, relations, names."""
-    texts: list[NDArray[np.int64]] = []
-    known: list[int] = []  # places in the batch of captions that a teacher knows
-    asked: list[int] = []  # and their numbers
-    for place, photo in enumerate(rows.tolist()):
-        if seen.chinese.counts[photo] and random.random() < stage.chinese_share:
-            row = seen.chinese.rows[seen.chinese.draw(photo, random)]
-        else:
-            number = seen.english.draw(photo, random)
-            row = seen.english.rows[number]
-            known.append(place)
-            asked.append(number)
-        texts.append(mask(row, stage.masked, mask_id, random))
-    some = random.choice(len(seen.names), min(stage.names, len(seen.names)), replace=False)
-    texts += [seen.names[n] for n in some]
-    related = teacher is not None and stage.relations > 0
-    if related and seen.alone:
-        lonely = random.integers(len(seen.alone), size=stage.alone).tolist()
-        texts += [seen.alone[n] for n in lonely]
-        known += range(len(texts) - len(lonely), len(texts))
-        asked += [len(seen.english.rows) + n for n in lonely]
-    sentences = encode(encoder, texts)
-    names = (1 - (sentences[len(rows) :][: len(some)] * before[some]).sum(dim=1)).mean()
-
+    """Captions, relations and words, for embeddings `texts` of what was drawn for photos `rows`."""
     count = seen.features.shape[1]
     view = torch.randint(len(seen.features), (count,))
     images = image_head(seen.features[view, torch.arange(count)])
-    found = text_head(sentences)
-    own = found[: len(rows)]
+    own = texts[: len(rows)]
     forward = functional.cross_entropy(stage.scale * own @ images.T, rows)
     backward = functional.cross_entropy(stage.scale * images[rows] @ own.T, torch.arange(len(rows)))
-    captions = (forward + backward) / 2
-    if not related:
-        return captions, torch.zeros(()), names
-
-    assert teacher is not None
-    near = torch.randperm(count)[: stage.photos]
-    far = torch.randperm(len(seen.others))[: stage.others]
-    theirs = teacher(near, far, torch.tensor(asked))
-    shown = torch.cat((images[near], image_head(seen.others[far])))
-    ours = stage.scale * shown @ found[known].T
-    return captions, (row_kl(theirs, ours) + row_kl(theirs.T, ours.T)) / 2, names
+    relations = words = torch.zeros(())
+    if teacher is not None:
+        near = torch.randperm(count)[: stage.photos]
+        far = torch.randperm(len(seen.others))[: stage.others]
+        theirs = teacher(near, far, torch.tensor(drawn.asked))
+        shown = torch.cat((images[near], image_head(seen.others[far])))
+        ours = stage.scale * shown @ texts[drawn.known].T
+        relations = (row_kl(theirs, ours) + row_kl(theirs.T, ours.T)) / 2
+    if len(drawn.queries):
+        truth = seen.truth[seen.owner[drawn.queries]]
+        words = presence(texts[drawn.queried], images, truth)
+    return (forward + backward) / 2, relations, words
 
 
 @torch.no_grad()

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.captioned import Captioned, Labelled, read_captioned, read_labelled, with_chinese
+from models.captioned import (
+    Asked,
+    Captioned,
+    Labelled,
+    read_asked,
+    read_captioned,
+    read_labelled,
+    with_chinese,
+)
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.evaluate import retrieval_metrics
 from models.losses import info_nce, soft_cross_entropy
@@ -27,6 +35,7 @@ from models.teachers import (
     class_prompts,
     photo_features,
 )
+from models.words import Presence
 from photosearch.errors import PhotosearchError
 from photosearch.tokenizer import WordPieceTokenizer
 
@@ -35,12 +44,13 @@ log = logging.getLogger(__name__)
 BETAS: Final = (0.9, 0.98)
 MAX_LOG_SCALE: Final = math.log(100.0)  # as CLIP: sharper makes training unstable
 LABEL_BATCH: Final = 384
+WORD_PHOTOS: Final = 2048  # among which a query finds its photos
 LABEL_SMOOTHING: Final = 0.1
 MIN_DEVIATION: Final = 1e-3  # of a feature: some are almost never on
 
 
 class Heads(nn.Module):
-    """What is trained: both heads and the two temperatures."""
+    """What is trained: both heads, the temperatures, and where words begin to be true."""
 
     def __init__(self, student: DualEncoder, scale: float) -> None:
         super().__init__()
@@ -48,6 +58,7 @@ class Heads(nn.Module):
         self.text = student.text.head
         self.caption_log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.class_log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.words = Presence(scale)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Lessons:
     captioned: Captioned
     held_out: Captioned | None
     labelled: Labelled | None
+    asked: Asked | None
     synthetic: SyntheticFeatures
     prompts: ClassPrompts
     weight: Tensor  # (C, F) of the frozen classifier
@@ -73,6 +85,7 @@ def read_lessons(recipe: Recipe, student: DualEncoder, vocabulary: tuple[str, ..
     if recipe.val:
         held_out = read_captioned(recipe, student, tokenizer, recipe.val, flips=False)
     labelled = read_labelled(recipe, student, tokenizer)
+    asked = read_asked(recipe, student, tokenizer)
     pool = captioned.features.flatten(0, 1)
     if recipe.unlabelled:
         extra = photo_features(student.image, recipe.unlabelled, recipe.preprocess(), cache)
@@ -82,7 +95,7 @@ def read_lessons(recipe: Recipe, student: DualEncoder, vocabulary: tuple[str, ..
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     torch.manual_seed(recipe.seed)  # so that a warm cache and a cold one draw the same numbers
     synthetic = SyntheticFeatures(pool, weight, bias)
-    return Lessons(captioned, held_out, labelled, synthetic, prompts, weight, bias)
+    return Lessons(captioned, held_out, labelled, asked, synthetic, prompts, weight, bias)
 
 
 def fit_heads(
@@ -149,6 +162,8 @@ def batch_loss(recipe: Recipe, heads: Heads, lessons: Lessons, rows: Tensor) -> 
     if lessons.labelled is not None:
         labels = label_loss(heads, lessons.labelled, lessons.weight, lessons.bias)
         loss = loss + recipe.label_loss * labels
+    if lessons.asked is not None:
+        loss = loss + recipe.word_loss * word_loss(heads, lessons, lessons.asked, recipe.word_batch)
     return loss
 
 
@@ -173,6 +188,18 @@ def label_loss(heads: Heads, labelled: Labelled, weight: Tensor, bias: Tensor) -
     found: Tensor = functional.cross_entropy(
         scale * image @ names.T, labelled.labels[rows], label_smoothing=LABEL_SMOOTHING
     )
+    return found
+
+
+def word_loss(heads: Heads, lessons: Lessons, asked: Asked, count: int) -> Tensor:
+    """Find the photos that short queries are true of, among WORD_PHOTOS of those with captions."""
+    rows = torch.randint(len(asked.sentences), (count,))
+    features = lessons.captioned.features
+    photos = torch.randperm(features.shape[1])[:WORD_PHOTOS]
+    some = features[torch.randint(len(features), (len(photos),)), photos]
+    image = heads.image(some, some @ lessons.weight.T + lessons.bias)
+    truth = asked.truth[asked.owner[rows]][:, photos]
+    found: Tensor = heads.words(heads.text(asked.sentences[rows]), image, truth)
     return found
 
 
@@ -244,7 +271,7 @@ def _state(heads: Heads, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
-        "scales": [heads.caption_log_scale.detach(), heads.class_log_scale.detach()],
+        "scales": [one.detach() for one in _scales(heads)],
     }
 
 
@@ -252,5 +279,13 @@ def _restore(heads: Heads, optimizer: torch.optim.Optimizer, state: dict[str, An
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
     with torch.no_grad():
-        heads.caption_log_scale.copy_(state["scales"][0])
-        heads.class_log_scale.copy_(state["scales"][1])
+        for one, kept in zip(_scales(heads), state["scales"], strict=True):
+            one.copy_(kept)
+
+
+def _scales(heads: Heads) -> list[nn.Parameter]:
+    return [
+        heads.caption_log_scale,
+        heads.class_log_scale,
+        *heads.words.parameters(),
+    ]

@@ -34,6 +34,28 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target.detach() * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
+def presence_loss(
+    text: Tensor, image: Tensor, truth: Tensor, *, scale: Tensor, boundary: Tensor
+) -> Tensor:
+    """Tell the photos that a query is true of from the others, at one cosine for all queries.
+
+    The pairwise sigmoid loss of SigLIP (arXiv:2303.15343), where a text may be true of many photos;
+    both kinds count as much in every row, however few are true.
+
+        z = scale * (t @ i.T - boundary)
+        row = (mean of softplus(-z) over true + mean of softplus(z) over others) / 2
+
+    text: (Q, D), image: (N, D) unit rows; truth: (Q, N) bool; rows of none are left out
+    Returns nats, >= 0; ln 2 where nothing is told apart.
+    """
+    told = scale * (text @ image.T - boundary)
+    others = ~truth
+    true = (functional.softplus(-told) * truth).sum(dim=1) / truth.sum(dim=1).clamp_min(1)
+    rest = (functional.softplus(told) * others).sum(dim=1) / others.sum(dim=1).clamp_min(1)
+    asked = truth.any(dim=1)
+    return ((true + rest) * asked).sum() / (2 * asked.sum().clamp_min(1))
+
+
 def row_kl(target_logits: Tensor, logits: Tensor) -> Tensor:
     """Mean over rows of KL(softmax(target_logits) || softmax(logits)).
 

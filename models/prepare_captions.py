@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from models.captioned import MACHINE_CAPTIONS, read_captioned
+from models.captioned import MACHINE_CAPTIONS, read_captioned, read_recipe_words
 from models.data import read_examples
 from models.finetune import Relations
 from models.finetune_text import Captions, Seen, TextTuning, finetune_text
@@ -49,12 +49,13 @@ def prepare_captions(
         learning_rate=recipe.caption_rate,
         captions=recipe.caption_own,
         relations=recipe.caption_relations,
+        words=recipe.caption_words,
         chinese_share=recipe.chinese_share if recipe.chinese else 0.0,
         seed=recipe.seed,
     )
     seen = read_seen(recipe, student, vocabulary)
     tokens = hashlib.sha256()
-    for rows in (seen.english.rows, seen.chinese.rows, seen.names, seen.alone):
+    for rows in (seen.english.rows, seen.chinese.rows, seen.names, seen.queries, seen.alone):
         for row in rows:
             tokens.update(row.tobytes())
     parts: list[str | bytes] = [
@@ -63,6 +64,7 @@ def prepare_captions(
         weights_digest(student),
         seen.features.numpy().tobytes(),
         seen.others.numpy().tobytes(),
+        seen.truth.numpy().tobytes(),
         tokens.digest(),
     ]
     encoder = student.text.encoder
@@ -96,12 +98,16 @@ def read_seen(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]) -
         rows = [tokenizer.encode(text) for group in groups for text in group]
         return Captions(rows, counts.cumsum() - counts, counts)
 
+    words = read_recipe_words(recipe)
     return Seen(
         features=photos.features,
         others=torch.cat(others) if others else torch.empty(0, photos.features.shape[2]),
         english=captions([group for _, group in examples]),
         chinese=captions([known.get(key, ()) for key, _ in examples]),
         names=[tokenizer.encode(text) for text in names(recipe)],
+        queries=[tokenizer.encode(text) for text in words.texts],
+        owner=words.owner,
+        truth=words.truth,
         alone=[tokenizer.encode(text) for text in texts_alone(recipe)],
     )
 

@@ -61,7 +61,8 @@ class Recipe:
     caption_epochs: int = 0  # over the photos, each with one of its captions
     caption_rate: float = 5e-5
     caption_own: float = 1.0  # weight of finding the caption's own photo
-    caption_relations: float = 0.0  # and of the ensemble's relations to all photos
+    caption_relations: float = 0.0  # of the ensemble's relations to all photos
+    caption_words: float = 0.0  # and of finding the photos that short queries are true of
 
     # Space
     side_px: int = 224
@@ -87,6 +88,8 @@ class Recipe:
     class_loss: float = 0.3  # weight of naming synthetic features; 0 turns it off
     class_batch: int = 512
     label_loss: float = 0.0  # weight of naming labelled photos
+    word_loss: float = 0.0  # weight of finding the photos that short queries are true of
+    word_batch: int = 256  # queries a step
     chinese_share: float = 0.3  # of the captions drawn, where there are Chinese ones
 
     # Run

@@ -3,8 +3,13 @@
     python -m models.train models/recipes/lantern.py
 
 Two CPU cores, no GPU: about half an hour for maps, features and vectors on the first run (cached),
-half an hour for the text stage, ten minutes for the teacher of the image stage, half an hour for
-that, five minutes for the heads.
+half an hour for the text stage, ten minutes for the teacher of both stages that follow, half an
+hour for the image stage, a quarter for the caption stage, five minutes for the heads. To go on from
+a bundle's networks, with the caption stage and the heads alone:
+
+    python -m models.restore --bundle DIR --out runs/before.pt
+    python -m models.train models/recipes/lantern.py --set init=runs/before.pt --set image_epochs=0
+
 docs/experiments.md has what it reaches and what was tried beside it.
 """
 
@@ -12,7 +17,7 @@ from models.recipes import Recipe
 
 RECIPE = Recipe(
     name="lantern",
-    version="2",
+    version="3",
     student="lantern",
     title="EfficientNet-lite2 with a trained tail beside a thinned MiniLM for English and Chinese",
     unlabelled=(
@@ -30,10 +35,15 @@ RECIPE = Recipe(
     image_relations=1.0,
     image_mix=0.8,
     ensemble="lite0,lite1,lite2",
+    caption_epochs=18,
+    caption_own=0.5,
+    caption_relations=1.0,
+    caption_words=1.0,
     class_share=0.3,
     gate_start=0.3,
     class_loss=0.3,
     label_loss=0.15,
+    word_loss=1.0,
     chinese_share=0.35,
     epochs=120,
     crops=True,

@@ -22,5 +22,6 @@ RECIPE = dataclasses.replace(
     image_stages=3,
     image_rate=1.2e-4,
     image_alone=1024,
+    caption_epochs=0,
     out="runs/lantern-fresh",
 )
