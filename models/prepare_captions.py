@@ -43,7 +43,8 @@ def prepare_captions(
     make_teacher: Callable[[], Relations] | None = None,
 ) -> None:
     """Train the text encoder on captions of photos as the image network sees them, or take it
-    from the cache. Both heads fit the networks as they are: where the stage starts."""
+    from the cache, with the caption parts of both heads, which learn beside it. These fit the
+    networks as they are: where the stage starts."""
     stage = TextTuning(
         epochs=recipe.caption_epochs,
         learning_rate=recipe.caption_rate,
@@ -78,8 +79,10 @@ def prepare_captions(
         finetune_text(encoder, head, text, seen, stage, mask_id=mask_id, teacher=teacher)
         encoder.requires_grad_(False)
         share_rows(encoder, vocabulary)
+        student.image.head.caption.load_state_dict(head.caption.state_dict())
+        student.text.head.load_state_dict(text.head.state_dict())
 
-    kept(Path(recipe.cache), "captions", parts, encoder, train)
+    kept(Path(recipe.cache), "captions", parts, student, train)
 
 
 def read_seen(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]) -> Seen:

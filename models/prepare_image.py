@@ -250,7 +250,7 @@ def middle_maps(
 
 def caption_heads(
     student: DualEncoder, *, image_dropout: float, text_dropout: float | None = None
-) -> tuple[CaptionHead, nn.Module]:
+) -> tuple[CaptionHead, TextCaption]:
     """Copies of both caption parts, to be trained beside a network."""
     image, text = copy.deepcopy(student.image.head), copy.deepcopy(student.text.head)
     text.gate.requires_grad_(False)
