@@ -18,7 +18,7 @@ from models.recipes import Recipe
 from models.students import DualEncoder
 from models.teachers import photo_features, sentence_vectors
 from models.vocabulary import read_words
-from models.words import Words, read_photos_words
+from models.words import LEAST_PHOTOS, Words, read_photos_words
 from photosearch.tokenizer import WordPieceTokenizer
 
 MACHINE_CAPTIONS: Final = 2  # of each photo; its five human ones weigh more
@@ -137,7 +137,13 @@ def read_asked(recipe: Recipe, student: DualEncoder, tokenizer: WordPieceTokeniz
 def read_recipe_words(recipe: Recipe) -> Words:
     """Short queries that the recipe's photos answer, in the languages it reads."""
     captions = [example.captions for example in read_examples(recipe.data)]
-    return read_photos_words(captions, read_words() if recipe.chinese else [])
+    words = read_photos_words(captions, read_words() if recipe.chinese else [])
+    if not words.texts:
+        raise DataError(
+            f"{recipe.data}: no word is said of {LEAST_PHOTOS} photos or more, which word_loss and"
+            " caption_words need; set both to 0"
+        )
+    return words
 
 
 def read_labelled(

@@ -27,6 +27,7 @@ from models.recipes import Recipe
 from models.students import DualEncoder
 from models.teachers import PROMPTS, class_names, photo_features, weights_digest
 from models.vocabulary import read_words
+from models.words import NO_WORDS
 from photosearch.tokenizer import WordPieceTokenizer
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def read_seen(recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]) -
         rows = [tokenizer.encode(text) for group in groups for text in group]
         return Captions(rows, counts.cumsum() - counts, counts)
 
-    words = read_recipe_words(recipe)
+    words = read_recipe_words(recipe) if recipe.caption_words else NO_WORDS
     return Seen(
         features=photos.features,
         others=torch.cat(others) if others else torch.empty(0, photos.features.shape[2]),

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.data import cached, read_examples, read_photos
+from models.data import DataError, cached, read_examples, read_photos
 from models.finetune import (
     NO_LABEL,
     CaptionedMaps,
@@ -202,6 +202,8 @@ def other_maps(
     """Photos without captions, some with a label that we may learn from."""
     how, cache = recipe.preprocess(), Path(recipe.cache)
     specs = [spec for spec in (recipe.labelled, recipe.unlabelled) if spec]
+    if not specs:
+        raise DataError("the image stage needs photos without captions too; name some: unlabelled")
     sets = [read_photos(spec, how) for spec in specs]
     names: list[str] = []
     labels: list[int] = []

@@ -107,6 +107,9 @@ class Words:
     truth: Tensor  # (W, N) bool
 
 
+NO_WORDS: Final = Words((), torch.empty(0, dtype=torch.long), torch.empty(0, 0, dtype=torch.bool))
+
+
 def read_photos_words(captions: Sequence[Sequence[str]], words: Sequence[Word]) -> Words:
     """captions: those of each photo; words: English words whose Chinese names are queries too."""
     true_of = _true_of(captions)

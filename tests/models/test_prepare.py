@@ -193,7 +193,7 @@ def test_a_text_tower_learns_captions_once(
     )
     torch.manual_seed(0)
     first = DualEncoder(tiny(vocabulary=len(vocabulary))).eval()
-    second = copy.deepcopy(first)
+    second, untouched = copy.deepcopy(first), copy.deepcopy(first)
     asked: list[int] = []
 
     def teacher() -> Relations:
@@ -203,26 +203,29 @@ def test_a_text_tower_learns_captions_once(
 
         return relations
 
-    photos = copy.deepcopy(first.image.state_dict())
+    photos = copy.deepcopy(first.image.backbone.state_dict())
     before = copy.deepcopy(first.text.encoder.state_dict())
     prepare_captions(recipe, first, vocabulary, teacher)
     after = first.text.encoder.state_dict()
     assert any(not torch.allclose(before[name], after[name]) for name in before)
     assert torch.equal(after["words.weight"][-1], after["words.weight"][-3])
-    for name, value in first.image.state_dict().items():
+    for name, value in first.image.backbone.state_dict().items():
         assert torch.equal(value, photos[name]), name
+    heads = first.text.head.state_dict()
+    assert not torch.equal(heads["linear.weight"], second.text.head.linear.weight)
     assert max(asked) == 8 * 2  # the one sentence of no photo, behind two captions a photo
     assert "prepare.captions" in caplog.text
     caplog.clear()
     prepare_captions(recipe, second, vocabulary, None)
     assert "prepare.captions" in caplog.text  # without a teacher it is another stage
     caplog.clear()
-    third = copy.deepcopy(second)
-    third.text.encoder.load_state_dict(before)
+    third = copy.deepcopy(untouched)
     prepare_captions(recipe, third, vocabulary, teacher)
     assert "prepare.captions" not in caplog.text
     for name, value in third.text.encoder.state_dict().items():
         assert torch.equal(value, after[name]), name
+    for name, value in third.text.head.state_dict().items():
+        assert torch.equal(value, heads[name]), name
 
 
 def test_classes_stay_as_the_published_network_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from models.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
+from models.data import DataError  # noqa: E402
 from models.distillation.recipe import DistillRecipe  # noqa: E402
 from models.heads import schedule  # noqa: E402
 from models.recipes import Recipe, override, require_recipe  # noqa: E402
@@ -72,6 +73,32 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(recipe: Recipe, tmp_path:
     assert whole.background is not None
     assert whole.background.shape == (3, 16)
     assert set(whole.metrics) == {"r1", "r5", "r10"}
+
+
+def test_all_stages_in_one_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.words.LEAST_PHOTOS", 2)
+    monkeypatch.setattr("models.prepare_captions.class_names", lambda: [("cat",)])
+    monkeypatch.setattr("models.prepare_captions.read_words", list)
+    plain = load_checkpoint(train(recipe, None))
+    with pytest.raises(DataError, match="name some: unlabelled"):
+        train(dataclasses.replace(recipe, image_epochs=1), None)
+    stages = dataclasses.replace(
+        recipe, image_epochs=1, caption_epochs=1, caption_words=1.0, word_loss=1.0,
+        image_head_epochs=1, word_batch=4, unlabelled=recipe.val, out=f"{recipe.out}-stages",
+    )  # fmt: skip
+    whole = load_checkpoint(train(stages, None))
+    for network in ("image.backbone.blocks", "text.encoder.layers", "text.head.linear"):
+        moved = [
+            not torch.equal(value, plain.weights[name])
+            for name, value in whole.weights.items()
+            if name.startswith(network)
+        ]
+        assert any(moved), network
+    with pytest.raises(DataError, match="no word is said of 200 photos or more"):
+        monkeypatch.setattr("models.words.LEAST_PHOTOS", 200)
+        monkeypatch.setattr("models.captioned.LEAST_PHOTOS", 200)
+        monkeypatch.setattr("models.words.LEAST_OF_PAIRS", 200)
+        train(dataclasses.replace(recipe, word_loss=1.0), None)
 
 
 def test_a_finished_or_foreign_run_is_not_resumed(recipe: Recipe, tmp_path: Path) -> None:
