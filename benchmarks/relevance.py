@@ -15,6 +15,8 @@ shown where something was there. For our cut-off, for a flat cosine placed where
 keeps as many (so that only the other figures differ), for Ente's, Lap's and PicQuery's
 thresholds scaled from CLIP's cosines to this space's, and for the first ten whatever
 they are; and what one decision costs.
+Then everyday words, which what the background shows answers too: a word is right about one of
+Flickr8k's validation photos if a caption has it, asked in libraries of 30, 100 and 500 of them.
 With --like what is asked is not the kind's name but one photo more of it ("more like this"), which
 goes by the background alone, and peers, who give no threshold for that, are left out.
 Results: docs/relevance.md. Photos' vectors are kept in --cache.
@@ -23,6 +25,7 @@ Results: docs/relevance.md. Photos' vectors are kept in --cache.
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.prompts import read
+from benchmarks.prompts import THINGS, read
 from photosearch.bundle import Background, Tail, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
 from photosearch.relevance import OWN_PHOTOS, Scale, scale, scale_of
@@ -49,6 +52,34 @@ CLIP_HIGH: Final = 0.30
 BRANDS: Final = (
     "alpro", "arla", "bravo", "garant", "god morgon", "oatly", "tropicana", "valio", "yoggi",
 )  # fmt: skip
+
+
+# Everyday queries, and what captions of photos that answer them say.
+COMMON: Final[dict[str, str]] = {
+    **dict.fromkeys(("people", "a person", "people outdoors"), THINGS["people"]),
+    "a man": r"man|men|guys?",
+    "a woman": r"woman|women|lad(y|ies)",
+    "children": THINGS["child"],
+    **dict.fromkeys(("dog", "dogs"), THINGS["dog"]),
+    **{query: THINGS[query] for query in ("water", "snow", "grass", "street", "beach")},
+    "a ball": THINGS["ball"],
+    "bicycle": r"bikes?|bicycles?|bicyclist|biker",
+    "a car": r"cars?",
+    "mountains": r"mountains?|hill|cliff",
+    "trees": r"trees?|woods|forest",
+    "rocks": r"rocks?|boulder|cliff",
+    "running": r"runs?|running",
+    "jumping": r"jump\w*",
+    "sitting": r"sit\w*",
+    "playing": r"play\w*",
+    "sport": r"soccer|football|basketball|baseball|tennis|hockey|volleyball|rugby",
+    "crowd": r"crowd\w*",
+    "city": r"city|street|building\w*",
+    "swimming": r"swim\w*|pool",
+}
+COMMON_SIZES: Final = (30, 100, 500)
+DRAWS: Final = 6  # libraries of each size but the whole
+LEAST_RIGHT: Final = 2  # photos that answer, else a library is not asked
 
 
 @dataclass(frozen=True)
@@ -192,6 +223,35 @@ def balance(asked: Sequence[Kind], size: int) -> float:
     return 100 * max(min(float((there >= t).mean()), float((absent < t).mean())) for t in every)
 
 
+def common(
+    photos: Matrix, captions: Sequence[str], encoder: Encoder, background: Background, size: int
+) -> tuple[float, ...]:
+    """Percent over everyday words: kept a right photo; precision, recall, F1 of what was shown."""
+    rng = np.random.default_rng(1)
+    right = [
+        np.asarray([bool(re.search(rf"\b({pattern})\b", said)) for said in captions])
+        for pattern in COMMON.values()
+    ]
+    vectors = encoder.texts(list(COMMON))
+    kept, precision, recall, f1 = [], [], [], []
+    for _ in range(1 if size >= len(photos) else DRAWS):
+        some = rng.permutation(len(photos))[:size]
+        for vector, true in zip(vectors, right, strict=True):
+            answers = int(true[some].sum())
+            if answers < LEAST_RIGHT:
+                continue
+            scores = photos[some] @ vector
+            found = scale(vector, background, library=photos[some]).cut(size)
+            shown = scores >= found.of(float(scores.max()))
+            hits = int((shown & true[some]).sum())
+            kept.append(hits > 0)
+            if shown.any():
+                precision.append(hits / int(shown.sum()))
+            recall.append(hits / answers)
+            f1.append(2 * hits / (int(shown.sum()) + answers))
+    return tuple(100 * float(np.mean(values)) for values in (kept, precision, recall, f1))
+
+
 def cost_us(queries: Matrix, background: Background, library: Matrix) -> float:
     """Median processor time of one decision, in microseconds."""
     spent = []
@@ -265,6 +325,13 @@ def main() -> None:
         print(
             f"{name}: best balance with the answers known: " + ", ".join(f"{b:.0f}" for b in best)
         )
+    if not args.like:
+        val = read(args.data / "flickr8k-val-000.tar", encoder, args.cache)
+        said = [" ".join(fact["captions"]).lower() for fact in val.facts]
+        for size in COMMON_SIZES:
+            found = common(val.vectors, said, encoder, background, size)
+            figures = " / ".join(f"{figure:.0f}" for figure in found)
+            print(f"everyday words, {size} photos: kept / precision / recall / F1: {figures}")
 
 
 if __name__ == "__main__":
