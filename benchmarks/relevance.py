@@ -90,16 +90,16 @@ class Kind:
     right: Vector
     wrong: Vector
     strangers: Vector
-    tail: Tail
+    tails: tuple[Tail | None, ...]
     like: bool = False  # a photo asks
 
     def scale(self, size: int, *, there: bool) -> Scale:
         """Its scale in a library of that size, with or without what answers it."""
         if self.like:
-            return scale_of(self.strangers, self.tail)
+            return scale_of(self.strangers, *self.tails)
         right = self.right[: round(len(self.right) * min(1.0, OWN_PHOTOS / size)) * there]
         own = np.concatenate([right, self.wrong[: max(0, size - len(right))]])[:OWN_PHOTOS]
-        return scale_of(self.strangers, self.tail, own=own)
+        return scale_of(self.strangers, *self.tails, own=own)
 
 
 def kinds(
@@ -127,8 +127,8 @@ def kinds(
             (query,) = encoder.texts([label])
         wrong = (others @ query)[rng.permutation(len(others))]
         strangers = background.vectors @ query
-        tail = background.image if like else background.text
-        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tail, like))
+        tails = (background.image,) if like else (background.text, background.everyday)
+        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tails, like))
     return result
 
 
@@ -310,7 +310,7 @@ def main() -> None:
         for name, strangers in others.items()
     }
     right = np.mean([k.right.mean() for asked in sets.values() for k in asked])
-    print(f"{bundle.name} {bundle.space}: {background.text}")
+    print(f"{bundle.name} {bundle.space}: {background.text}, {background.everyday}")
     cost = cost_us(people[:200], background, people[:OWN_PHOTOS])
     print(f"one decision: {cost:.0f} us of processor time, median")
     for name, asked in sets.items():

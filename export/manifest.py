@@ -13,7 +13,7 @@ import numpy as np
 from export.golden import GOLDEN
 from export.source import Source
 from export.towers import Lowered
-from photosearch.bundle import FORMAT
+from photosearch.bundle import FORMAT, Tail
 from photosearch.bundles import write_manifest as write_with_files
 from photosearch.types import Matrix
 
@@ -50,9 +50,13 @@ def write_manifest(folder: Path, source: Source, targets: Sequence[Checked]) -> 
         manifest["background"] = {
             "file": BACKGROUND,
             "cutoff_z": source.cutoff_z,
-            **{kind: dataclasses.asdict(tail) for kind, tail in source.tails.items()},
+            **{kind: _told(tail) for kind, tail in source.tails.items()},
         }
     write_with_files(folder, manifest)
+
+
+def _told(tail: Tail) -> dict[str, float]:
+    return {name: value for name, value in dataclasses.asdict(tail).items() if value is not None}
 
 
 def _entry(folder: Path, checked: Checked) -> dict[str, Any]:

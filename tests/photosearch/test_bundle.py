@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from photosearch.bundle import (
     FORMAT,
+    Tail,
     find_bundles,
     load_background,
     open_bundle,
@@ -53,6 +54,7 @@ def made(tmp_path: Path) -> Path:
         "background": {
             "file": "background.npy",
             "text": {"floor": 0.05, "start": 0.5, "slope": 0.25},
+            "everyday": {"floor": 0.04, "start": 0.7, "slope": 0.4, "below": 0.15},
         },
         "targets": {"onnx": {"image": "image.onnx", "text": "text.onnx"}},
         "description": {},
@@ -73,6 +75,8 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
     assert verify_files(bundle) == []
     background = load_background(bundle)
     assert background is not None
+    assert background.everyday == Tail(0.04, 0.7, 0.4, 0.15)
+    assert background.text.below is None
     np.testing.assert_allclose(background.vectors, np.eye(4), atol=1e-6)
 
 
@@ -90,6 +94,8 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
         (lambda m: m["files"].update({"/etc/passwd": {"sha256": "", "bytes": 0}}), "outside"),
         (lambda m: m["files"].update({"c:\\x": {"sha256": "", "bytes": 0}}), "outside"),
         (lambda m: m.update(files=[]), "wrong value"),
+        (lambda m: m["background"]["everyday"].update(below=1.5), "wrong value"),
+        (lambda m: m["background"]["text"].update(slope=-1), "wrong value"),
     ],
 )
 def test_a_manifest_that_cannot_be_trusted_is_refused(
