@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from models.evaluate import evaluate_captions, evaluate_labels
 from photosearch.bundle import Bundle, load_background, open_bundle, verify_files
 from photosearch.encoder import Encoder, open_encoder
 from photosearch.preprocess import load, normalise
+from photosearch.relevance import scale
 from photosearch.verify import verify_bundle
 
 MAX_BYTES = 40 << 20
@@ -106,6 +108,43 @@ def test_it_meets_the_bar_on_held_out_captions(encoder: Encoder, shared: Path) -
     assert isinstance(found, dict)
     assert found["r1"] >= LEAST_R1
     assert found["r10"] >= LEAST_R10
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("people", r"man|men|woman|women|boys?|girls?|child|children|people|person"),
+        ("a man", r"man|men|guys?"),
+        ("children", r"child|children|boys?|girls?|kids?"),
+        ("dogs", r"dogs?"),
+        ("snow", r"snow\w*"),
+        ("water", r"water|lake|river|ocean|sea|pool"),
+        ("jumping", r"jump\w*"),
+    ],
+)
+def test_everyday_words_find_photos_among_photos_like_those_of_the_background(
+    bundle: Bundle, everyday: tuple[np.ndarray, list[str], Encoder], query: str, said: str
+) -> None:
+    """Half of the background are photos of people and dogs, too: docs/relevance.md."""
+    vectors, captions, encoder = everyday
+    background = load_background(bundle)
+    assert background is not None
+    vector = encoder.texts([query])[0]
+    scores = vectors @ vector
+    found = scale(vector, background, library=vectors).cut(len(vectors))
+    shown = scores >= found.of(float(scores.max()))
+    right = np.asarray([bool(re.search(rf"\b({said})\b", caption)) for caption in captions])
+    assert shown.any()
+    assert right[shown].mean() > 1.5 * right.mean() or right[shown].mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def everyday(encoder: Encoder, shared: Path) -> tuple[np.ndarray, list[str], Encoder]:
+    """Every other validation photo's vector, and its captions as one."""
+    photos = read_photos(str(shared / "flickr8k-val-000.tar"), encoder.preprocess)
+    pixels = normalise(photos.pixels[::2], encoder.preprocess)
+    vectors = np.concatenate([encoder.images(pixels[n : n + 8]) for n in range(0, len(pixels), 8)])
+    return vectors, [" ".join(group).lower() for group in photos.captions[::2]], encoder
 
 
 def test_it_names_clothes_it_was_never_shown(encoder: Encoder, shared: Path) -> None:
