@@ -38,7 +38,7 @@ from photosearch.encoder import Encoder, open_encoder
 from photosearch.formats import THUMBNAIL_PX
 from photosearch.ingest import Ingest, Totals
 from photosearch.library import Library
-from photosearch.preprocess import DRAFT_OVERSAMPLING
+from photosearch.preprocess import draft_px
 from photosearch.scan import scan
 from photosearch.thumbnails import Thumbnails
 from photosearch.types import Preprocess
@@ -69,7 +69,7 @@ def copies(photos: list[str], folder: Path, size: tuple[int, int], count: int) -
 def pillow_alone(paths: list[str], how: Preprocess, *, reduced: bool = True) -> float:
     """Decode and resize with nothing but Pillow, at the scale we decode at or whole."""
     side = how.side_px
-    least = max(THUMBNAIL_PX, DRAFT_OVERSAMPLING * side)
+    least = max(THUMBNAIL_PX, draft_px(how))
     began = time.process_time()
     for path in paths:
         with Image.open(path) as image:

@@ -122,7 +122,7 @@ def _picture(stream: BinaryIO, task: Task, digest: bytes, stamp: Stamp) -> Outco
     how = task.preprocess
     least_px = task.side_px
     if how is not None:
-        least_px = max(least_px, preprocess.DRAFT_OVERSAMPLING * how.side_px)
+        least_px = max(least_px, preprocess.draft_px(how))
     if task.read_text:
         photo = _open(stream, task, least_px=extras.TEXT_PX)
         return Text(extras.read_text(photo.image), digest)

@@ -113,6 +113,18 @@ def test_jpegs_decode_at_a_reduced_scale_but_tell_their_size() -> None:
     assert 64 <= min(photo.image.size) < 1000
 
 
+def test_a_photo_of_12_megapixels_is_decoded_at_an_eighth_and_looks_alike() -> None:
+    """Half as many pixels more than the encoder's side are enough: docs/ingest.md has vectors."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    large = coarse.resize((4000, 3000), Image.Resampling.BICUBIC)
+    how = Preprocess(224, (0.5,) * 3, (0.5,) * 3, "squash")
+    data = saved(large, "JPEG")
+    assert preprocess.decode(data, least_px=preprocess.draft_px(how)).size == (500, 375)
+    whole = preprocess.fit(preprocess.decode(data, least_px=3000), how).astype(int)
+    assert np.abs(preprocess.load(data, how) - whole).mean() < 1.0
+
+
 def strange_tiff() -> bytes:
     """A sound TIFF of raw sensor values (colour filter array), which Pillow does not open."""
     data = bytearray(saved(picture(6), "TIFF"))
