@@ -113,13 +113,12 @@ def test_it_meets_the_bar_on_held_out_captions(encoder: Encoder, shared: Path) -
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("people", r"man|men|woman|women|boys?|girls?|child|children|people|person"),
         ("a man", r"man|men|guys?"),
         ("children", r"child|children|boys?|girls?|kids?"),
         ("dogs", r"dogs?"),
         ("snow", r"snow\w*"),
         ("water", r"water|lake|river|ocean|sea|pool"),
-        ("jumping", r"jump\w*"),
+        ("mountains", r"mountains?|hill|cliff"),
     ],
 )
 def test_everyday_words_find_photos_among_photos_like_those_of_the_background(
