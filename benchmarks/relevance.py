@@ -37,7 +37,7 @@ import numpy as np
 from benchmarks.prompts import THINGS, read
 from photosearch.bundle import Background, Tail, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
-from photosearch.relevance import OWN_PHOTOS, Scale, scale, scale_of
+from photosearch.relevance import OWN_PHOTOS, Scale, known_word, lowest, scale, scale_of
 from photosearch.types import Matrix, Vector
 
 SIZES: Final = (100, 500, 2000, 6000, 50_000)
@@ -91,6 +91,7 @@ class Kind:
     wrong: Vector
     strangers: Vector
     tails: tuple[Tail | None, ...]
+    word: Scale | None = None  # where the bundle knows the query itself
     like: bool = False  # a photo asks
 
     def scale(self, size: int, *, there: bool) -> Scale:
@@ -99,7 +100,7 @@ class Kind:
             return scale_of(self.strangers, *self.tails)
         right = self.right[: round(len(self.right) * min(1.0, OWN_PHOTOS / size)) * there]
         own = np.concatenate([right, self.wrong[: max(0, size - len(right))]])[:OWN_PHOTOS]
-        return scale_of(self.strangers, *self.tails, own=own)
+        return lowest(scale_of(self.strangers, *self.tails, own=own), self.word)
 
 
 def kinds(
@@ -128,7 +129,8 @@ def kinds(
         wrong = (others @ query)[rng.permutation(len(others))]
         strangers = background.vectors @ query
         tails = (background.image,) if like else (background.text, background.everyday)
-        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tails, like))
+        word = None if like else known_word(label, background)
+        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tails, word, like))
     return result
 
 
@@ -236,12 +238,12 @@ def common(
     kept, precision, recall, f1 = [], [], [], []
     for _ in range(1 if size >= len(photos) else DRAWS):
         some = rng.permutation(len(photos))[:size]
-        for vector, true in zip(vectors, right, strict=True):
+        for query, vector, true in zip(COMMON, vectors, right, strict=True):
             answers = int(true[some].sum())
             if answers < LEAST_RIGHT:
                 continue
             scores = photos[some] @ vector
-            found = scale(vector, background, library=photos[some]).cut(size)
+            found = scale(vector, background, library=photos[some], text=query).cut(size)
             shown = scores >= found.of(float(scores.max()))
             hits = int((shown & true[some]).sum())
             kept.append(hits > 0)

@@ -51,6 +51,9 @@ def write_manifest(folder: Path, source: Source, targets: Sequence[Checked]) -> 
             "file": BACKGROUND,
             "cutoff_z": source.cutoff_z,
             **{kind: _told(tail) for kind, tail in source.tails.items()},
+            "words": {
+                text: [round(value, 4) for value in pair] for text, pair in source.words.items()
+            },
         }
     write_with_files(folder, manifest)
 

@@ -60,6 +60,7 @@ class Source:
     cutoff_z: float  # for programs from before the tails
     description: dict[str, Any]  # for people: title, training data, licences, how it was made
     tails: Mapping[str, Tail] = field(default_factory=dict)  # tails.py, of the background
+    words: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # as checkpoints do
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Source:
@@ -89,6 +90,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Source:
         background=None if checkpoint.background is None else checkpoint.background.numpy(),
         cutoff_z=recipe.cutoff_z,
         description=describe(checkpoint),
+        words=checkpoint.words,
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ class Checkpoint:
     training: dict[str, Any]  # optimizer and random state; empty once a run is finished
     background: Tensor | None  # (N, D) unit rows
     metrics: dict[str, float]
+    # Everyday queries: mean and deviation of cosines with photos that they are not true of.
+    words: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def save_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
@@ -55,6 +57,7 @@ def save_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
         "training": checkpoint.training,
         "background": checkpoint.background,
         "metrics": checkpoint.metrics,
+        "words": {text: list(pair) for text, pair in checkpoint.words.items()},
     }
     save_whole(file, document)
 
@@ -96,6 +99,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
             training=document["training"],
             background=document["background"],
             metrics=document["metrics"],
+            words={text: (a, b) for text, (a, b) in document.get("words", {}).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file}: not a checkpoint of ours ({error!r})") from error

@@ -251,6 +251,7 @@ def save(
     training: dict[str, Any],
     background: Tensor | None,
     metrics: dict[str, float],
+    words: dict[str, tuple[float, float]] | None = None,
 ) -> None:
     save_checkpoint(
         file,
@@ -263,6 +264,7 @@ def save(
             training=training,
             background=background,
             metrics=metrics,
+            words=words or {},
         ),
     )
 

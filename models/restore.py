@@ -76,6 +76,7 @@ def restore(bundle: Bundle) -> Checkpoint:
         weights=student.state_dict(),
         training={},
         background=None if background is None else torch.from_numpy(background.vectors),
+        words={} if background is None else dict(background.words),
         metrics={},
     )
     _require_golden(checkpoint, bundle)

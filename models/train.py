@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.captioned import read_recipe_words
 from models.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from models.data import split_patterns
 from models.distillation.loop import keep_memory
@@ -41,12 +42,15 @@ from models.ensemble import make_teacher
 from models.finetune import Relations
 from models.fresh import make_student
 from models.heads import fit_heads, save
+from models.layers import unit
 from models.prepare_captions import prepare_captions
 from models.prepare_image import prepare_image
 from models.recipes import Recipe, override, require_recipe
 from models.students import DualEncoder
-from models.teachers import photo_features
+from models.teachers import photo_features, sentence_vectors
+from models.words import strangers
 from photosearch.errors import PhotosearchError
+from photosearch.tokenizer import WordPieceTokenizer
 
 # Fields that say where and how fast, not what: a resumed run may change them.
 PLACES: Final = frozenset(
@@ -83,7 +87,8 @@ def train(recipe: Recipe, resume: Path | None) -> Path:
     metrics, step = fit_heads(recipe, student, vocabulary, before)
     background = background_vectors(recipe, student)
     file = Path(recipe.out) / "final.pt"
-    save(file, recipe, student, vocabulary, step, {}, background, metrics)
+    words = everyday_words(recipe, student, vocabulary)
+    save(file, recipe, student, vocabulary, step, {}, background, metrics, words)
     (Path(recipe.out) / "last.pt").unlink(missing_ok=True)
     return file
 
@@ -111,6 +116,21 @@ def background_vectors(recipe: Recipe, student: DualEncoder) -> Tensor | None:
         picked = features[chosen]
         rows.append(student.image.head(picked, student.image.backbone.classifier(picked)))
     return torch.cat(rows)
+
+
+@torch.inference_mode()
+def everyday_words(
+    recipe: Recipe, student: DualEncoder, vocabulary: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """How queries that many photos answer score with those that do not answer them."""
+    if not recipe.word_loss:
+        return {}
+    words = read_recipe_words(recipe)
+    tokenizer = WordPieceTokenizer(vocabulary, context_length=student.config.text.positions)
+    features = photo_features(student.image, recipe.data, recipe.preprocess(), Path(recipe.cache))
+    photos = student.image.head(features, student.image.backbone.classifier(features))
+    texts = sentence_vectors(student.text, words.texts, tokenizer, Path(recipe.cache))
+    return strangers(words, unit(student.text.head(texts)), unit(photos))
 
 
 def _resumed(recipe: Recipe, folder: Path | None) -> Checkpoint | None:

@@ -28,6 +28,7 @@ from models.vocabulary import Word
 LEAST_PHOTOS: Final = 20  # of which a word must be true
 LEAST_OF_PAIRS: Final = 15  # and two words side by side
 LEAST_LETTERS: Final = 3
+EVERYDAY: Final = 0.02  # of all photos: what more are true of is measured against the others
 
 _FUNCTION_WORDS: Final = """
     a about above across after against all along alone also among amongst an and another any
@@ -122,6 +123,18 @@ def read_photos_words(captions: Sequence[Sequence[str]], words: Sequence[Word]) 
     for word, row in rows.items():
         truth[row, sorted(true_of[word])] = True
     return Words(tuple(texts), torch.tensor(list(texts.values()), dtype=torch.long), truth)
+
+
+def strangers(words: Words, texts: Tensor, photos: Tensor) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of the cosines of each everyday query with the photos that it is
+    not true of. texts (T, D) and photos (N, D), unit rows."""
+    found: dict[str, tuple[float, float]] = {}
+    for text, row, vector in zip(words.texts, words.owner.tolist(), texts, strict=True):
+        others = ~words.truth[row]
+        if words.truth[row].float().mean() >= EVERYDAY and others.any():
+            scores = (photos @ vector)[others]
+            found[text] = (float(scores.mean()), float(scores.std(correction=0)))
+    return found
 
 
 def _true_of(captions: Sequence[Sequence[str]]) -> dict[str, set[int]]:

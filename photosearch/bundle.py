@@ -12,8 +12,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -74,6 +74,9 @@ class Background:
     text: Tail = OLD_TEXT_TAIL  # of queries in words
     image: Tail = OLD_IMAGE_TAIL  # of photos as queries
     everyday: Tail | None = None  # of words, too; without photos that may answer them
+    # Queries of a word or two that many photos answer: mean and deviation of their cosines with
+    # photos that do not.
+    words: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Bundle:
     golden: str | None
     background: str | None
     tails: Mapping[str, Tail]  # of TAILS those that the export measured
+    words: Mapping[str, tuple[float, float]]  # Background.words
     files: tuple[BundleFile, ...]
     targets: Mapping[str, Mapping[str, Any]]  # as written: files, precision, parity, verified
     description: Mapping[str, Any]  # recipe, training data, metrics, licences: for people
@@ -197,6 +201,10 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
             for kind in TAILS
             if kind in manifest.get("background", {})
         },
+        words={
+            str(text): _pair(values)
+            for text, values in manifest.get("background", {}).get("words", {}).items()
+        },
         files=files,
         targets=targets,
         description=manifest.get("description", {}),
@@ -219,6 +227,13 @@ def _tail(values: Mapping[str, float]) -> Tail:
     if not sound or not (tail.below is None or abs(tail.below) <= 1):
         raise ValueError(f"background is told by {tail}, which no measurement gives")
     return tail
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    level, spread = (float(value) for value in values)
+    if not (abs(level) <= 1 and 0 <= spread <= 1):
+        raise ValueError(f"a word's cosines are told by {values}, which no measurement gives")
+    return level, spread
 
 
 def lists(files: Iterable[BundleFile], name: str) -> bool:
@@ -406,4 +421,5 @@ def load_background(bundle: Bundle) -> Background | None:
         text=bundle.tails.get("text", OLD_TEXT_TAIL),
         image=bundle.tails.get("image", OLD_IMAGE_TAIL),
         everyday=bundle.tails.get("everyday"),
+        words=bundle.words,
     )

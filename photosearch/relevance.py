@@ -69,14 +69,32 @@ def scale(
     *,
     library: Matrix | None = None,
     image: bool = False,
+    text: str = "",
 ) -> Scale:
     """One query's scale. `library`: vectors of photos spread over the library, (M, D). `image`:
-    the query is itself a photo; it goes by the bundle's background alone."""
+    the query is itself a photo; it goes by the bundle's background alone. `text`: what was
+    asked, where that is all that was; the bundle may know how it scores with what it is not."""
     strangers = background.vectors @ vector
     if image:
         return scale_of(strangers, background.image)
     own = None if library is None else library @ vector
-    return scale_of(strangers, background.text, background.everyday, own=own)
+    found = scale_of(strangers, background.text, background.everyday, own=own)
+    return lowest(found, known_word(text, background))
+
+
+def known_word(text: str, background: Background) -> Scale | None:
+    """The scale of a query that many photos answer, measured on photos that do not."""
+    known = background.words.get(" ".join(text.casefold().split()))
+    if known is None:
+        return None
+    level, spread = known
+    return Scale(level, spread + background.text.floor, background.text)
+
+
+def lowest(*scales: Scale | None) -> Scale:
+    """The one whose heights are lowest."""
+    there = [one for one in scales if one is not None]
+    return min(there, key=lambda one: one.height(TYPICAL_PHOTOS))
 
 
 def scale_of(strangers: Vector, *tails: Tail | None, own: Vector | None = None) -> Scale:
@@ -95,7 +113,7 @@ def scale_of(strangers: Vector, *tails: Tail | None, own: Vector | None = None) 
             for crowd in crowds:
                 level, spread = level_and_spread(crowd, tail.below)
                 found.append(Scale(level, spread + tail.floor, tail))
-    return min(found, key=lambda one: one.height(TYPICAL_PHOTOS))
+    return lowest(*found)
 
 
 def level_and_spread(scores: Vector, below: float | None = None) -> tuple[float, float]:

@@ -179,7 +179,8 @@ class Search:
         told = None
         if self._background is not None:
             own = self._own_photos()
-            told = scale(vector, self._background, library=own, image=like is not None)
+            words = query.text if like is None and not query.less else ""
+            told = scale(vector, self._background, library=own, image=like is not None, text=words)
         aim = Aim(
             vector,
             allowed,

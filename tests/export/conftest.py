@@ -41,6 +41,7 @@ def checkpoint() -> Checkpoint:
         training={},
         background=unit(torch.randn(9, student.config.dim)),
         metrics={},
+        words={"a dog": (-0.25, 0.125)},
     )
 
 

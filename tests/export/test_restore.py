@@ -133,6 +133,7 @@ def test_a_checkpoint_is_written_for_training(
     background = load_background(open_bundle(bundle))
     assert background is not None and found.background is not None
     np.testing.assert_array_equal(found.background.numpy(), background.vectors)
+    assert found.words == background.words == {"a dog": (-0.25, 0.125)}
     assert restoring.main(["--bundle", str(bundle), "--out", str(file)]) == 3
     assert "nothing is written over" in capsys.readouterr().err
 

@@ -10,7 +10,14 @@ torch = pytest.importorskip("torch", reason="torch is in the [train] extra")
 
 from models.losses import presence_loss  # noqa: E402
 from models.vocabulary import Word  # noqa: E402
-from models.words import LEAST_OF_PAIRS, LEAST_PHOTOS, Presence, read_photos_words  # noqa: E402
+from models.words import (  # noqa: E402
+    LEAST_OF_PAIRS,
+    LEAST_PHOTOS,
+    Presence,
+    Words,
+    read_photos_words,
+    strangers,
+)
 
 DOGS, MEN, NONE = 24, 22, 4
 
@@ -93,3 +100,19 @@ def test_presence_learns_where_queries_begin_to_be_true() -> None:
     assert loss.item() < first / 3
     cosines = text @ image.T
     assert cosines[~truth].max() < presence.boundary < cosines[truth].min()
+
+
+def test_everyday_words_are_told_by_the_photos_they_are_not_true_of() -> None:
+    truth = torch.zeros(3, 100, dtype=torch.bool)
+    truth[0, :40] = True  # everyday
+    truth[1, :1] = True  # too rare
+    truth[2] = True  # of all: nobody is left to tell it by
+    words = Words(("dogs", "unicorns", "things", "a dog"), torch.tensor([0, 1, 2, 0]), truth)
+    torch.manual_seed(0)
+    photos = torch.nn.functional.normalize(torch.randn(100, 8))
+    texts = torch.nn.functional.normalize(torch.randn(4, 8))
+    found = strangers(words, texts, photos)
+    assert list(found) == ["dogs", "a dog"]
+    for text, row in (("dogs", 0), ("a dog", 3)):
+        scores = (photos[40:] @ texts[row]).numpy()
+        assert found[text] == pytest.approx((scores.mean(), scores.std()), abs=1e-5)

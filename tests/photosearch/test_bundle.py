@@ -55,6 +55,7 @@ def made(tmp_path: Path) -> Path:
             "file": "background.npy",
             "text": {"floor": 0.05, "start": 0.5, "slope": 0.25},
             "everyday": {"floor": 0.04, "start": 0.7, "slope": 0.4, "below": 0.15},
+            "words": {"people": [-0.04, 0.06]},
         },
         "targets": {"onnx": {"image": "image.onnx", "text": "text.onnx"}},
         "description": {},
@@ -77,6 +78,7 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
     assert background is not None
     assert background.everyday == Tail(0.04, 0.7, 0.4, 0.15)
     assert background.text.below is None
+    assert background.words == {"people": (-0.04, 0.06)}
     np.testing.assert_allclose(background.vectors, np.eye(4), atol=1e-6)
 
 
@@ -96,6 +98,9 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
         (lambda m: m.update(files=[]), "wrong value"),
         (lambda m: m["background"]["everyday"].update(below=1.5), "wrong value"),
         (lambda m: m["background"]["text"].update(slope=-1), "wrong value"),
+        (lambda m: m["background"]["words"].update(dog=[0.1]), "wrong value"),
+        (lambda m: m["background"]["words"].update(dog=[0.1, -0.1]), "wrong value"),
+        (lambda m: m["background"].update(words=["dog"]), "wrong value"),
     ],
 )
 def test_a_manifest_that_cannot_be_trusted_is_refused(

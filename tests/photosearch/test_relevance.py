@@ -150,3 +150,17 @@ def test_a_bundle_with_a_scale_for_everyday_words_uses_it() -> None:
     more = Background(ROWS, TAIL, everyday=Tail(0.0, 0.5, 0.2, below))
     assert scale(query, more).height(100) < scale(query, plain).height(100)
     assert scale(query, more, image=True) == scale(query, plain, image=True)
+
+
+def test_a_word_whose_strangers_are_known_goes_by_these() -> None:
+    query = QUERIES[4]
+    plain = Background(ROWS, TAIL)
+    known = Background(ROWS, TAIL, words={"a dog": (-0.3, 0.01)})
+    found = scale(query, known, text=" A  dog ")
+    assert (found.level, found.spread) == pytest.approx((-0.3, 0.01 + TAIL.floor))
+    assert scale(query, known, text="a cat") == scale(query, plain)
+    assert scale(query, known) == scale(query, plain)
+    assert scale(query, known, text="a dog", image=True) == scale(query, plain, image=True)
+    # A scale that asks for more than the background does is not taken.
+    high = Background(ROWS, TAIL, words={"a dog": (0.5, 0.3)})
+    assert scale(query, high, text="a dog") == scale(query, plain)
