@@ -90,17 +90,17 @@ class Kind:
     right: Vector
     wrong: Vector
     strangers: Vector
-    tails: tuple[Tail | None, ...]
+    tail: Tail
     word: Scale | None = None  # where the bundle knows the query itself
     like: bool = False  # a photo asks
 
     def scale(self, size: int, *, there: bool) -> Scale:
         """Its scale in a library of that size, with or without what answers it."""
         if self.like:
-            return scale_of(self.strangers, *self.tails)
+            return scale_of(self.strangers, self.tail)
         right = self.right[: round(len(self.right) * min(1.0, OWN_PHOTOS / size)) * there]
         own = np.concatenate([right, self.wrong[: max(0, size - len(right))]])[:OWN_PHOTOS]
-        return lowest(scale_of(self.strangers, *self.tails, own=own), self.word)
+        return lowest(scale_of(self.strangers, self.tail, own=own), self.word)
 
 
 def kinds(
@@ -128,9 +128,9 @@ def kinds(
             (query,) = encoder.texts([label])
         wrong = (others @ query)[rng.permutation(len(others))]
         strangers = background.vectors @ query
-        tails = (background.image,) if like else (background.text, background.everyday)
+        tail = background.image if like else background.text
         word = None if like else known_word(label, background)
-        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tails, word, like))
+        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tail, word, like))
     return result
 
 
@@ -312,7 +312,7 @@ def main() -> None:
         for name, strangers in others.items()
     }
     right = np.mean([k.right.mean() for asked in sets.values() for k in asked])
-    print(f"{bundle.name} {bundle.space}: {background.text}, {background.everyday}")
+    print(f"{bundle.name} {bundle.space}: {background.text}, {len(background.words)} words")
     cost = cost_us(people[:200], background, people[:OWN_PHOTOS])
     print(f"one decision: {cost:.0f} us of processor time, median")
     for name, asked in sets.items():

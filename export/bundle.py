@@ -26,7 +26,7 @@ from export.parity import (
 )
 from export.querybank import bank_texts
 from export.source import Source
-from export.tails import everyday_tail, image_tail, text_tail
+from export.tails import image_tail, text_tail
 from export.targets import TARGETS
 from export.towers import Towers
 from models.data import expand, read_captions, read_photos
@@ -153,10 +153,8 @@ def calibration_photos(source: Source, wanted: Wanted) -> NDArray[np.uint8]:
 
 def measured_tails(towers: Towers, background: Matrix) -> dict[str, Tail]:
     """What search needs to tell whether a library has an answer, for words and for photos."""
-    texts = towers.texts(bank_texts())
     return {
-        "text": text_tail(texts, background),
-        "everyday": everyday_tail(texts, background),
+        "text": text_tail(towers.texts(bank_texts()), background),
         "image": image_tail(background),
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 from export.golden import GOLDEN
 from export.source import Source
 from export.towers import Lowered
-from photosearch.bundle import FORMAT, Tail
+from photosearch.bundle import FORMAT
 from photosearch.bundles import write_manifest as write_with_files
 from photosearch.types import Matrix
 
@@ -50,16 +50,12 @@ def write_manifest(folder: Path, source: Source, targets: Sequence[Checked]) -> 
         manifest["background"] = {
             "file": BACKGROUND,
             "cutoff_z": source.cutoff_z,
-            **{kind: _told(tail) for kind, tail in source.tails.items()},
+            **{kind: dataclasses.asdict(tail) for kind, tail in source.tails.items()},
             "words": {
                 text: [round(value, 4) for value in pair] for text, pair in source.words.items()
             },
         }
     write_with_files(folder, manifest)
-
-
-def _told(tail: Tail) -> dict[str, float]:
-    return {name: value for name, value in dataclasses.asdict(tail).items() if value is not None}
 
 
 def _entry(folder: Path, checked: Checked) -> dict[str, Any]:

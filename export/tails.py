@@ -16,12 +16,10 @@ from typing import Final
 import numpy as np
 
 from photosearch.bundle import Tail
-from photosearch.relevance import level_and_spread
 from photosearch.types import Matrix
 
 FLOOR_SHARE: Final = 0.5  # of the median spread: what a query's own spread is steadied by
 SMALLEST: Final = 32  # photos of the smallest library that is measured
-ANSWERS: Final = 0.1  # of all pairs of texts and photos may be answers
 DRAWS: Final = 4  # libraries of each size
 SAME_PHOTO: Final = 0.999  # cosine from which a photo is the query itself, or a copy
 SEED: Final = 0
@@ -36,14 +34,6 @@ def text_tail(texts: Matrix, background: Matrix) -> Tail:
     return replace(found, start=round(found.start + MEAN_ABOVE_MEDIAN * found.slope, 4))
 
 
-def everyday_tail(texts: Matrix, background: Matrix) -> Tail:
-    """The same for queries that much of the background answers ("people"): a stranger is who lies
-    no higher than all but ANSWERS of the pairs of texts (Q, D) and background (N, D) do."""
-    scores = texts @ background.T
-    below = round(float(np.quantile(scores, 1 - ANSWERS)), 4)
-    return replace(_tail(scores, below), below=below)
-
-
 def image_tail(background: Matrix) -> Tail:
     """Each background photo as a query for the others."""
     scores = background @ background.T
@@ -51,12 +41,11 @@ def image_tail(background: Matrix) -> Tail:
     return _tail(scores)
 
 
-def _tail(scores: Matrix, below: float | None = None) -> Tail:
+def _tail(scores: Matrix) -> Tail:
     """scores (Q, N) of queries with background photos; NaN where there is none."""
-    told = [level_and_spread(row[~np.isnan(row)], below) for row in scores]
-    level, spread = np.asarray(told, np.float32).T
+    level, spread = np.nanmean(scores, axis=1), np.nanstd(scores, axis=1)
     floor = FLOOR_SHARE * float(np.median(spread))
-    heights = (scores - level[:, None]) / (spread + floor)[:, None]
+    told = (scores - level[:, None]) / (spread + floor)[:, None]
     rng = np.random.default_rng(SEED)
     photos = scores.shape[1]
     sizes = [2**power for power in range(5, 20) if SMALLEST <= 2**power <= photos]
@@ -65,7 +54,7 @@ def _tail(scores: Matrix, below: float | None = None) -> Tail:
     medians = [
         np.mean(
             [
-                np.median(np.nanmax(heights[:, rng.permutation(photos)[:size]], axis=1))
+                np.median(np.nanmax(told[:, rng.permutation(photos)[:size]], axis=1))
                 for _ in range(DRAWS)
             ]
         )

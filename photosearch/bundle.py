@@ -53,10 +53,8 @@ class Tail:
     floor: float
     start: float
     slope: float
-    below: float | None = None  # photos with a greater cosine are no strangers; None: all are
 
 
-TAILS: Final = ("text", "everyday", "image")
 # For bundles that were exported before there was a measurement: first-light's own.
 OLD_TEXT_TAIL: Final = Tail(floor=0.0488, start=0.4776, slope=0.2609)
 OLD_IMAGE_TAIL: Final = Tail(floor=0.0802, start=0.7398, slope=0.2595)
@@ -73,7 +71,6 @@ class Background:
     vectors: Matrix  # (N, D) unit rows
     text: Tail = OLD_TEXT_TAIL  # of queries in words
     image: Tail = OLD_IMAGE_TAIL  # of photos as queries
-    everyday: Tail | None = None  # of words, too; without photos that may answer them
     # Queries of a word or two that many photos answer: mean and deviation of their cosines with
     # photos that do not.
     words: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -95,7 +92,7 @@ class Bundle:
     text: Mapping[str, Any]  # as written: what else the tokenizer needs to know
     golden: str | None
     background: str | None
-    tails: Mapping[str, Tail]  # of TAILS those that the export measured
+    tails: Mapping[str, Tail]  # "text" and "image", as far as the export measured them
     words: Mapping[str, tuple[float, float]]  # Background.words
     files: tuple[BundleFile, ...]
     targets: Mapping[str, Mapping[str, Any]]  # as written: files, precision, parity, verified
@@ -198,7 +195,7 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
         background=manifest.get("background", {}).get("file"),
         tails={
             kind: _tail(manifest["background"][kind])
-            for kind in TAILS
+            for kind in ("text", "image")
             if kind in manifest.get("background", {})
         },
         words={
@@ -220,11 +217,8 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
 
 
 def _tail(values: Mapping[str, float]) -> Tail:
-    below = values.get("below")
-    floor, start, slope = (float(values[name]) for name in ("floor", "start", "slope"))
-    tail = Tail(floor, start, slope, None if below is None else float(below))
-    sound = tail.floor >= 0 and tail.slope >= 0 and abs(tail.start) < math.inf
-    if not sound or not (tail.below is None or abs(tail.below) <= 1):
+    tail = Tail(*(float(values[name]) for name in ("floor", "start", "slope")))
+    if not (tail.floor >= 0 and tail.slope >= 0 and abs(tail.start) < math.inf):
         raise ValueError(f"background is told by {tail}, which no measurement gives")
     return tail
 
@@ -420,6 +414,5 @@ def load_background(bundle: Bundle) -> Background | None:
         vectors,
         text=bundle.tails.get("text", OLD_TEXT_TAIL),
         image=bundle.tails.get("image", OLD_IMAGE_TAIL),
-        everyday=bundle.tails.get("everyday"),
         words=bundle.words,
     )

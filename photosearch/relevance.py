@@ -23,7 +23,6 @@ from photosearch.types import Matrix, Vector
 MAX_STRANGERS: Final = 8
 STRANGER_SHARE: Final = 1 / 64
 OWN_PHOTOS: Final = 2048  # of the library, beside the bundle's 1,024: a tenth of a millisecond
-LEAST_STRANGERS: Final = 50  # by whom a query is judged, however many photos it may be true of
 TYPICAL_PHOTOS: Final = 10_000  # at whose height two scales are compared
 
 
@@ -78,7 +77,7 @@ def scale(
     if image:
         return scale_of(strangers, background.image)
     own = None if library is None else library @ vector
-    found = scale_of(strangers, background.text, background.everyday, own=own)
+    found = scale_of(strangers, background.text, own=own)
     return lowest(found, known_word(text, background))
 
 
@@ -97,35 +96,20 @@ def lowest(*scales: Scale | None) -> Scale:
     return min(there, key=lambda one: one.height(TYPICAL_PHOTOS))
 
 
-def scale_of(strangers: Vector, *tails: Tail | None, own: Vector | None = None) -> Scale:
-    """The scale of cosines with the bundle's background, and with the library's own photos, by
-    that of the `tails` whose heights are lowest.
+def scale_of(strangers: Vector, tail: Tail, *, own: Vector | None = None) -> Scale:
+    """The scale of cosines with the bundle's background, and with the library's own photos.
 
     The library's count only where they lower the heights: what it holds much of is what it is
     asked for, and a third of all photos would pass for the noise that they must rise above.
     """
-    crowds = [strangers]
-    if own is not None and len(own):
-        crowds.append(np.concatenate([strangers, own]))
-    found = []
-    for tail in tails:
-        if tail is not None:
-            for crowd in crowds:
-                level, spread = level_and_spread(crowd, tail.below)
-                found.append(Scale(level, spread + tail.floor, tail))
-    return lowest(*found)
+    alone = _spread(strangers, tail)
+    if own is None or not len(own):
+        return alone
+    return lowest(alone, _spread(np.concatenate([strangers, own]), tail))
 
 
-def level_and_spread(scores: Vector, below: float | None = None) -> tuple[float, float]:
-    """Mean and standard deviation of cosines with strangers: all of them, or those up to `below`
-    (at least the LEAST_STRANGERS lowest). What a query is true of for a third of all photos would
-    else stretch its own yardstick until none of them could pass."""
-    if below is not None:
-        lowest = scores[scores <= below]
-        if len(lowest) < LEAST_STRANGERS < len(scores):
-            lowest = np.partition(scores, LEAST_STRANGERS)[:LEAST_STRANGERS]
-        scores = lowest if len(lowest) else scores
-    return float(scores.mean()), float(scores.std())
+def _spread(scores: Vector, tail: Tail) -> Scale:
+    return Scale(float(scores.mean()), float(scores.std()) + tail.floor, tail)
 
 
 def cut(vector: Vector, background: Background, *, photos: int, image: bool = False) -> Cut:

@@ -7,7 +7,7 @@ import pytest
 
 from export import tails
 from export.querybank import bank_texts
-from export.tails import everyday_tail, image_tail, text_tail
+from export.tails import image_tail, text_tail
 from photosearch.bundle import Background
 from photosearch.relevance import cut
 from photosearch.types import Matrix
@@ -74,18 +74,3 @@ def test_heights_for_words_are_means_and_not_medians(monkeypatch: pytest.MonkeyP
     wanted = medians.start + draws.mean() - np.median(draws)
     assert raised.start == pytest.approx(wanted, abs=0.01 * medians.slope)
     assert raised.start > medians.start
-
-
-def test_queries_that_much_of_the_background_answers_have_a_tail_of_their_own() -> None:
-    background = unit_rows(1024, 0)
-    texts = unit_rows(600, 1)
-    found = everyday_tail(texts, background)
-    assert found.below == pytest.approx(np.quantile(texts @ background.T, 0.9), abs=1e-3)
-    plain = text_tail(texts, background)
-    # A tenth of all strangers less: a smaller spread, so that the best lies higher in it.
-    assert found.floor < plain.floor
-    assert found.start + found.slope * np.log(500) > plain.start + plain.slope * np.log(500)
-    # In cosines it asks for as much of what nobody shows, less than half a spread apart.
-    query = unit_rows(1, 7)[0]
-    both = [cut(query, Background(background, tail), photos=500).present for tail in (plain, found)]
-    assert both[0] == pytest.approx(both[1], abs=0.5 * float((background @ query).std()))

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from photosearch.bundle import (
     FORMAT,
-    Tail,
     find_bundles,
     load_background,
     open_bundle,
@@ -54,7 +53,6 @@ def made(tmp_path: Path) -> Path:
         "background": {
             "file": "background.npy",
             "text": {"floor": 0.05, "start": 0.5, "slope": 0.25},
-            "everyday": {"floor": 0.04, "start": 0.7, "slope": 0.4, "below": 0.15},
             "words": {"people": [-0.04, 0.06]},
         },
         "targets": {"onnx": {"image": "image.onnx", "text": "text.onnx"}},
@@ -76,8 +74,6 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
     assert verify_files(bundle) == []
     background = load_background(bundle)
     assert background is not None
-    assert background.everyday == Tail(0.04, 0.7, 0.4, 0.15)
-    assert background.text.below is None
     assert background.words == {"people": (-0.04, 0.06)}
     np.testing.assert_allclose(background.vectors, np.eye(4), atol=1e-6)
 
@@ -96,7 +92,6 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
         (lambda m: m["files"].update({"/etc/passwd": {"sha256": "", "bytes": 0}}), "outside"),
         (lambda m: m["files"].update({"c:\\x": {"sha256": "", "bytes": 0}}), "outside"),
         (lambda m: m.update(files=[]), "wrong value"),
-        (lambda m: m["background"]["everyday"].update(below=1.5), "wrong value"),
         (lambda m: m["background"]["text"].update(slope=-1), "wrong value"),
         (lambda m: m["background"]["words"].update(dog=[0.1]), "wrong value"),
         (lambda m: m["background"]["words"].update(dog=[0.1, -0.1]), "wrong value"),

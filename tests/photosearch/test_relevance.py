@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from photosearch.bundle import Background, Tail
-from photosearch.relevance import LEAST_STRANGERS, cut, level_and_spread, scale, scale_of
+from photosearch.relevance import cut, scale
 from photosearch.types import Matrix, Vector
 
 
@@ -96,62 +96,6 @@ def test_copies_of_one_photo_change_nothing_but_the_count() -> None:
         assert many.present > one.present
 
 
-def everyday_scores(answers: int, seed: int = 5) -> Vector:
-    """Of 1,000 photos these many show what is asked, at 0.3; the others lie around 0."""
-    random = np.random.default_rng(seed)
-    scores = random.normal(0.0, 0.06, 1000)
-    scores[:answers] = random.normal(0.3, 0.04, answers)
-    return scores.astype(np.float32)
-
-
-def test_what_a_third_of_all_photos_show_is_found_in_a_library_like_them() -> None:
-    """Their own scores made a spread that none of them could rise above."""
-    text = Tail(floor=0.04, start=0.5, slope=0.3)
-    everyday = Tail(floor=0.035, start=0.75, slope=0.4, below=0.15)
-    scores, library = everyday_scores(350), everyday_scores(350, seed=6)
-    alone = scale_of(scores, text, own=library).cut(1000)
-    assert alone.present > library.max()
-    found = scale_of(scores, text, everyday, own=library).cut(1000)
-    shown = library >= found.of(float(library.max()))
-    assert shown[:350].sum() > 300
-    assert shown[350:].sum() < 10
-    # What nobody shows has the same scale by both: nothing is found of it.
-    none, strangers = everyday_scores(0), everyday_scores(0, seed=6)
-    cut_of_none = scale_of(none, text, everyday, own=strangers).cut(1000)
-    assert strangers.max() < cut_of_none.present
-
-
-def test_the_lowest_of_several_scales_holds() -> None:
-    text, everyday = Tail(0.04, 0.5, 0.3), Tail(0.035, 0.75, 0.4, below=0.15)
-    for answers in (0, 20, 400):
-        scores = everyday_scores(answers)
-        both = [scale_of(scores, tail).height(10_000) for tail in (text, everyday)]
-        assert scale_of(scores, text, everyday).height(10_000) == min(both)
-        assert scale_of(scores, text, None) == scale_of(scores, text)
-
-
-def test_strangers_are_those_below_and_never_too_few() -> None:
-    scores = np.linspace(0, 1, 1001, dtype=np.float32)
-    assert level_and_spread(scores) == pytest.approx((0.5, scores.std()), abs=1e-5)
-    low = scores[:251]
-    assert level_and_spread(scores, 0.25) == pytest.approx((low.mean(), low.std()), abs=1e-5)
-    few = scores[:LEAST_STRANGERS]
-    assert level_and_spread(scores, 0.01) == pytest.approx((few.mean(), few.std()), abs=1e-5)
-    assert level_and_spread(scores, -1) == pytest.approx((few.mean(), few.std()), abs=1e-5)
-    assert level_and_spread(scores[:10], -1) == pytest.approx(
-        (scores[:10].mean(), scores[:10].std()), abs=1e-6
-    )
-
-
-def test_a_bundle_with_a_scale_for_everyday_words_uses_it() -> None:
-    query = QUERIES[3]
-    below = float(np.quantile(ROWS @ query, 0.5))
-    plain = Background(ROWS, TAIL)
-    more = Background(ROWS, TAIL, everyday=Tail(0.0, 0.5, 0.2, below))
-    assert scale(query, more).height(100) < scale(query, plain).height(100)
-    assert scale(query, more, image=True) == scale(query, plain, image=True)
-
-
 def test_a_word_whose_strangers_are_known_goes_by_these() -> None:
     query = QUERIES[4]
     plain = Background(ROWS, TAIL)
@@ -164,3 +108,28 @@ def test_a_word_whose_strangers_are_known_goes_by_these() -> None:
     # A scale that asks for more than the background does is not taken.
     high = Background(ROWS, TAIL, words={"a dog": (0.5, 0.3)})
     assert scale(query, high, text="a dog") == scale(query, plain)
+
+
+def test_what_a_third_of_all_photos_show_is_found_in_a_library_like_them() -> None:
+    """The background's own answers made a spread that none of the library's could rise above."""
+    query = QUERIES[5]
+    away = blind(ROWS, query)
+
+    def crowd(count: int, seed: int) -> Matrix:
+        """Of 1,000 photos these many show what is asked."""
+        random = np.random.default_rng(seed)
+        rows = away[random.permutation(len(away))[:1000]]
+        rows[:count] += random.normal(0.35, 0.05, (count, 1)).astype(np.float32) * query
+        return unit(rows)
+
+    text = Tail(floor=0.04, start=0.5, slope=0.3)
+    strangers = crowd(0, 1) @ query
+    words = {"people": (float(strangers.mean()), float(strangers.std()))}
+    background = Background(crowd(350, 2), text, words=words)
+    library = crowd(350, 3)
+    scores = library @ query
+    assert scale(query, background, library=library).cut(1000).present > scores.max()
+    found = scale(query, background, library=library, text="people").cut(1000)
+    shown = scores >= found.of(float(scores.max()))
+    assert shown[:350].sum() > 330
+    assert not shown[350:].any()
