@@ -93,10 +93,10 @@ class Bundle:
     golden: str | None
     background: str | None
     tails: Mapping[str, Tail]  # "text" and "image", as far as the export measured them
-    words: Mapping[str, tuple[float, float]]  # Background.words
     files: tuple[BundleFile, ...]
     targets: Mapping[str, Mapping[str, Any]]  # as written: files, precision, parity, verified
     description: Mapping[str, Any]  # recipe, training data, metrics, licences: for people
+    words: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # Background.words
 
     @property
     def size_bytes(self) -> int:
