@@ -65,6 +65,8 @@ def test_a_burst_is_one_by_camera_time_and_view(bench: Bench) -> None:
         data = saved(scene(1, shift=3 * number), exif=dated(number))
         bench.write(f"burst{number}.jpg", data)
     bench.write("elsewhere.jpg", saved(scene(7), exif=dated(2)))  # turned round meanwhile
+    bench.sync()
+    # After the others: met first, it would have led burst3, and the rest a group of their own.
     bench.write("later.jpg", saved(scene(1, shift=9), exif=dated(50)))
     bench.sync()
     (group,) = grouped(bench)
