@@ -243,16 +243,21 @@ def read_captions(file: Path, field: str) -> dict[str, tuple[str, ...]]:
     return captions
 
 
-def cached(
-    cache: Path, name: str, parts: Sequence[bytes | str], make: Callable[[], Array]
-) -> Array:
-    """`make()`, or what it gave last time for the same `parts`: a file named by their hash."""
+def cache_file(cache: Path, name: str, parts: Sequence[bytes | str], suffix: str) -> Path:
+    """The file that keeps what depends on these `parts`, named by their hash."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
-    file = cache / f"{name}-{digest.hexdigest()[:20]}.npy"
+    return cache / f"{name}-{digest.hexdigest()[:20]}{suffix}"
+
+
+def cached(
+    cache: Path, name: str, parts: Sequence[bytes | str], make: Callable[[], Array]
+) -> Array:
+    """`make()`, or what it gave last time for the same `parts`: a file named by their hash."""
+    file = cache_file(cache, name, parts, ".npy")
     if file.is_file():
         try:
             found: Array = np.load(file, allow_pickle=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from models.data import cache_file
 
 
 def kept(
@@ -20,12 +21,7 @@ def kept(
 ) -> None:
     """Give `module` what `train()` made of it last time for the same `parts`, or call it and keep
     that: a file named by their hash, written whole or not at all."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    file = cache / f"{name}-{digest.hexdigest()[:20]}.pt"
+    file = cache_file(cache, name, parts, ".pt")
     if file.is_file():
         module.load_state_dict(torch.load(file, weights_only=True))
         return
