@@ -16,9 +16,11 @@ Writers run inside the caller's transaction.
 from __future__ import annotations
 
 import functools
+import itertools
 import sqlite3
 import struct
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -29,7 +31,7 @@ from photosearch.types import Ids, Matrix, Stamp, Vector
 
 MAX_NORM_ERROR: Final = 1e-3  # a vector further from unit length was not written by us
 SLOTS: Final = 64  # records a slab: the bits of one integer
-SLABS_AT_ONCE: Final = 8  # read together: half a megabyte, which a processor's cache holds
+SLABS_AT_ONCE: Final = 32  # read together: two megabytes
 ALL_SLOTS: Final = -1  # every bit
 WORDS_SUM: Final = 0x9E3779B9  # of a sound record's 32-bit words; an empty one's is zero
 _FLOAT: Final = np.dtype("<f4")
@@ -282,8 +284,18 @@ def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix
     The rows are views, good until the next ones. Those of photos that have no location
     any more are left out, and so is a record whose words do not add up or that belongs to
     another space: it is damage, named by `doctor`, and dropped by the next writer, so that
-    its photo is read again.
+    its photo is read again. A thread reads and adds up the next ones while the caller puts
+    these away: a fifth less time (docs/index.md). Meanwhile `db` is that thread's.
     """
+    found = _parts(db, space_id, dim)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, found, None)
+        while (part := coming.result()) is not None:
+            coming = thread.submit(next, found, None)
+            yield part
+
+
+def _parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix]]:
     gone = np.fromiter(
         (row[0] for row in db.execute("SELECT id FROM photos WHERE orphaned_ns IS NOT NULL")),
         np.int64,
@@ -295,12 +307,11 @@ def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix
         (space_id,),
     )
     size = SLOTS * kind.itemsize
+    # Two in turn: memory that is asked for and given back each time costs as much as reading.
+    buffers = itertools.cycle([np.empty(SLABS_AT_ONCE * size, np.uint8) for _ in range(2)])
     # A look at each slab by itself would take half as long as reading it.
-    while some := rows.fetchmany(SLABS_AT_ONCE):
-        data = b"".join(slab for (slab,) in some if len(slab) == size)
-        if not data:
-            continue
-        records = np.frombuffer(data, kind)
+    while len(data := _read(rows, size, next(buffers))):
+        records = data.view(kind)
         sound = (_sums(records) == WORDS_SUM) & (records["space_id"] == space_id)
         ids = records["photo_id"]
         if len(gone):
@@ -309,6 +320,17 @@ def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix
             yield ids, records["vector"]
         elif sound.any():
             yield ids[sound], records["vector"][sound]
+
+
+def _read(rows: Iterator[tuple[bytes]], size: int, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The next slabs, side by side in the buffer, as many as it has room for; those of another
+    size are passed over."""
+    end = 0
+    while end < len(buffer) and (row := next(rows, None)) is not None:
+        if len(row[0]) == size:
+            buffer[end : end + size] = np.frombuffer(row[0], np.uint8)
+            end += size
+    return buffer[:end]
 
 
 def load(db: Connection, space_id: int, dim: int) -> tuple[Ids, Matrix]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 import sys
@@ -424,6 +425,30 @@ def test_a_graph_comes_back_whole_or_not_at_all(
     graphs.save_graph(db, space_id, "v1", data[:50])
     assert graphs.load_graph(db, space_id, "v1") == data[:50]
     assert db.execute("SELECT count(*) FROM graphs").fetchone() == (1,)
+
+
+def test_graphs_of_older_programs_are_kept_where_they_add_up(file: Path) -> None:
+    db = open_writer(file)
+    with connection.without_foreign_keys(db), transaction(db):
+        for step in schema.MIGRATIONS[:10]:
+            step(db)
+        db.execute("PRAGMA user_version = 10")
+        space_id = embeddings.add_space(db, "s", 4, "b")
+        for layout, sha256 in (("links-1", hashlib.sha256(b"sound").digest()), ("cells-4", b"no")):
+            cursor = db.execute(
+                "INSERT INTO graphs (space_id, ready, layout, size_bytes, sha256)"
+                " VALUES (?, 1, ?, 5, ?)",
+                (space_id, layout, sha256),
+            )
+            for part, data in enumerate((b"sou", b"nd")):
+                db.execute(
+                    "INSERT INTO graph_chunks VALUES (?, ?, ?)", (cursor.lastrowid, part, data)
+                )
+    schema.migrate(db, file)
+    assert graphs.load_graph(db, space_id, "links-1") == b"sound"
+    assert graphs.load_graph(db, space_id, "cells-4") is None
+    assert db.execute("SELECT count(*) FROM graph_chunks").fetchone() == (2,)
+    db.close()
 
 
 def test_a_graph_whose_writing_was_cut_short_is_not_read(
