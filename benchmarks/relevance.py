@@ -1,9 +1,11 @@
 """Does a search keep what is there, and show nothing when nothing is?
 
-    python -m benchmarks.relevance [--data DIR] [--bundle DIR] [--cache DIR] [--shown N] [--like]
+    python -m benchmarks.relevance [--data DIR] [--bundle DIR] [--cache DIR]
+        [--shown N] [--draws N] [--like]
 
 Every kind of a labelled set is asked for twice in libraries of several sizes: once
-with five (--shown) of its photos in it, once without any. The rest of the library has
+with five (--shown) of its photos in it, once without any, and that ten times over
+(--draws) with other photos. The rest of the library has
 nothing to do with the kind: Flickr8k's and ADE20K's photos for groceries and flowers,
 ADE20K's for clothes, things for places and scenes. 50,000 real photos are not at hand:
 that library is filled up with neighbours of the real ones, each moved by half the
@@ -25,6 +27,7 @@ Results: docs/relevance.md. Photos' vectors are kept in --cache.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import time
 from collections.abc import Sequence
@@ -35,9 +38,19 @@ from typing import Final
 import numpy as np
 
 from benchmarks.prompts import THINGS, read
-from photosearch.bundle import Background, Tail, load_background, require_bundle, shipped_bundles
+from photosearch.bundle import Background, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
-from photosearch.relevance import OWN_PHOTOS, Scale, known_word, lowest, scale, scale_of
+from photosearch.relevance import (
+    NEAREST,
+    OWN_PHOTOS,
+    Scale,
+    known_word,
+    lowest,
+    products,
+    scale,
+    scale_by_parts,
+    scale_of,
+)
 from photosearch.types import Matrix, Vector
 
 SIZES: Final = (100, 500, 2000, 6000, 50_000)
@@ -84,23 +97,49 @@ LEAST_RIGHT: Final = 2  # photos that answer, else a library is not asked
 
 @dataclass(frozen=True)
 class Kind:
-    """One question: the cosines of photos that answer it, of photos that do not, and of the
-    bundle's background."""
+    """One question (D,): the products of its parts with photos that answer it (P, n), with photos
+    that do not, and with the bundle's background; each photo's add up to its cosine."""
 
-    right: Vector
-    wrong: Vector
-    strangers: Vector
-    tail: Tail
+    query: Vector
+    answers: Matrix
+    others: Matrix
+    strangers: Matrix
+    background: Background
     word: Scale | None = None  # where the bundle knows the query itself
     like: bool = False  # a photo asks
+
+    @functools.cached_property
+    def right(self) -> Vector:
+        """Cosines of the photos that answer it."""
+        return added_up(self.answers)
+
+    @functools.cached_property
+    def wrong(self) -> Vector:
+        """And of those that do not."""
+        return added_up(self.others)
+
+    def library(self, size: int, *, there: bool) -> Matrix:
+        """The products of a library of that size, with or without what answers it."""
+        if not there:
+            return self.others[:, :size]
+        rest = self.others[:, : max(1, size - self.answers.shape[1])]
+        return np.concatenate([self.answers, rest], axis=1)
 
     def scale(self, size: int, *, there: bool) -> Scale:
         """Its scale in a library of that size, with or without what answers it."""
         if self.like:
-            return scale_of(self.strangers, self.tail)
-        right = self.right[: round(len(self.right) * min(1.0, OWN_PHOTOS / size)) * there]
-        own = np.concatenate([right, self.wrong[: max(0, size - len(right))]])[:OWN_PHOTOS]
-        return lowest(scale_of(self.strangers, self.tail, own=own), self.word)
+            return scale_of(added_up(self.strangers), self.background.image)
+        share = round(self.answers.shape[1] * min(1.0, OWN_PHOTOS / size)) * there
+        rest = self.others[:, : max(0, size - share)]
+        own = np.concatenate([self.answers[:, :share], rest], axis=1)[:, :OWN_PHOTOS]
+        found = scale_by_parts(self.query, self.strangers, self.background, own=own)
+        return lowest(found, self.word)
+
+
+def added_up(products: Matrix) -> Vector:
+    """(P, n) -> (n,): cosines."""
+    found: Vector = products.sum(axis=0)
+    return found
 
 
 def kinds(
@@ -126,11 +165,12 @@ def kinds(
             query, own = found.vectors[own[0]], own[1:]
         else:
             (query,) = encoder.texts([label])
-        wrong = (others @ query)[rng.permutation(len(others))]
-        strangers = background.vectors @ query
-        tail = background.image if like else background.text
+        parts = () if like else background.parts
+        wrong = products(others, query, parts)[:, rng.permutation(len(others))]
+        strangers = products(background.vectors, query, parts)
+        right = products(found.vectors[own], query, parts)
         word = None if like else known_word(label, background)
-        result.append(Kind(found.vectors[own] @ query, wrong, strangers, tail, word, like))
+        result.append(Kind(query, right, wrong, strangers, background, word, like))
     return result
 
 
@@ -149,14 +189,14 @@ def neighbours(photos: Matrix, count: int, rng: np.random.Generator) -> Matrix:
     return found
 
 
-def heights(
-    rule: str, kind: Kind, size: int, flat: float, *, there: bool = True
-) -> tuple[float, float]:
-    """(present, shown) of a rule, in cosines; not for the first ten."""
-    if rule == "ours":
-        found = kind.scale(size, there=there).cut(size)
-        return found.present, found.shown
-    return flat, flat
+def cutoff(rule: str, kind: Kind, size: int, flat: float, *, there: bool = True) -> float:
+    """The cosine from which a rule shows photos; not for the first ten."""
+    if rule != "ours":
+        return flat
+    library = kind.library(size, there=there)
+    cosines = added_up(library)
+    nearest = library[:, np.argsort(-cosines)[:NEAREST]]
+    return kind.scale(size, there=there).cutoff_from(size, float(cosines.max()), nearest)
 
 
 def rates(asked: Sequence[Kind], size: int, rule: str, flat: float = 0.0) -> tuple[float, ...]:
@@ -166,14 +206,12 @@ def rates(asked: Sequence[Kind], size: int, rule: str, flat: float = 0.0) -> tup
     for kind in asked:
         wrong, right = kind.wrong[: max(1, size - len(kind.right))], kind.right
         if rule == "top":
-            edge = float(np.sort(np.concatenate([wrong, right]))[-TOP])
-            present, shown, absent_shows = edge, edge, True
+            shown, absent_shows = float(np.sort(np.concatenate([wrong, right]))[-TOP]), True
         else:
-            present, shown = heights(rule, kind, size, flat)
-            absent_shows = (
-                float(kind.wrong[:size].max()) >= (heights(rule, kind, size, flat, there=False)[0])
-            )
-        answered = max(float(wrong.max()), float(right.max())) >= present
+            shown = cutoff(rule, kind, size, flat)
+            absent = float(kind.wrong[:size].max())
+            absent_shows = absent >= cutoff(rule, kind, size, flat, there=False)
+        answered = max(float(wrong.max()), float(right.max())) >= shown
         hits = int((right >= shown).sum()) if answered else 0
         misses = int((wrong >= shown).sum()) if answered else 0
         kept.append(hits > 0)
@@ -190,7 +228,7 @@ def rates(asked: Sequence[Kind], size: int, rule: str, flat: float = 0.0) -> tup
 
 def flat_as_good(asked: Sequence[Kind]) -> float:
     """The flat cosine that keeps as many as ours does, over all sizes."""
-    sizes = [size for size in SIZES if size <= len(asked[0].wrong)]
+    sizes = [size for size in SIZES if size <= len(asked[0].wrong) * 1.3]
     wanted = np.mean([rates(asked, size, "ours")[0] for size in sizes])
     best = [float(kind.right.max()) for kind in asked]
     grid = np.linspace(0.0, 0.9, 91)
@@ -214,13 +252,14 @@ def balance(asked: Sequence[Kind], size: int) -> float:
     """The percentage at which as many are kept as are empty, with the one threshold in spreads
     that is best when all answers are known: what no rule of that kind can pass."""
 
-    def told(best: float, found: Scale) -> float:
-        return (best - found.level) / found.spread
+    def told(kind: Kind, photos: Matrix, *, there: bool) -> float:
+        found = kind.scale(size, there=there)
+        if found.parts is not None:
+            return float(found.parts.told(photos, found).max())
+        return float(found.told(added_up(photos)).max())
 
-    there = np.asarray([told(float(k.right.max()), k.scale(size, there=True)) for k in asked])
-    absent = np.asarray(
-        [told(float(k.wrong[:size].max()), k.scale(size, there=False)) for k in asked]
-    )
+    there = np.asarray([told(kind, kind.answers, there=True) for kind in asked])
+    absent = np.asarray([told(kind, kind.others[:, :size], there=False) for kind in asked])
     every = np.concatenate([there, absent])
     return 100 * max(min(float((there >= t).mean()), float((absent < t).mean())) for t in every)
 
@@ -243,8 +282,9 @@ def common(
             if answers < LEAST_RIGHT:
                 continue
             scores = photos[some] @ vector
-            found = scale(vector, background, library=photos[some], text=query).cut(size)
-            shown = scores >= found.of(float(scores.max()))
+            found = scale(vector, background, library=photos[some], text=query)
+            nearest = photos[some][np.argsort(-scores)[:NEAREST]]
+            shown = scores >= found.cutoff(size, float(scores.max()), nearest)
             hits = int((shown & true[some]).sum())
             kept.append(hits > 0)
             if shown.any():
@@ -259,7 +299,7 @@ def cost_us(queries: Matrix, background: Background, library: Matrix) -> float:
     spent = []
     for query in queries:
         began = time.process_time()
-        scale(query, background, library=library).cut(50_000).of(0.3)
+        scale(query, background, library=library).cutoff(50_000, 0.3, library[:NEAREST])
         spent.append((time.process_time() - began) * 1e6)
     return float(np.median(spent))
 
@@ -269,6 +309,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--bundle")
     parser.add_argument("--shown", type=int, default=SHOWN, help="photos of a kind that is there")
+    parser.add_argument("--draws", type=int, default=10, help="of photos and libraries")
     parser.add_argument("--like", action="store_true", help="ask by photos of the kinds")
     parser.add_argument("--cache", type=Path, default=Path("runs/prompts"))
     args = parser.parse_args()
@@ -297,20 +338,25 @@ def main() -> None:
         "scenes": things,
     }
     low = float((background.vectors @ encoder.texts(["a photo"])[0]).mean())
-    sets = {
-        name: kinds(
-            name,
-            args.data,
-            encoder,
-            args.cache,
-            strangers,
-            background,
-            rng,
-            args.shown,
-            like=args.like,
-        )
-        for name, strangers in others.items()
-    }
+
+    def asked_of(name: str, strangers: Matrix) -> list[Kind]:
+        return [
+            kind
+            for draw in range(args.draws)
+            for kind in kinds(
+                name,
+                args.data,
+                encoder,
+                args.cache,
+                strangers,
+                background,
+                np.random.default_rng(draw),
+                args.shown,
+                like=args.like,
+            )
+        ]
+
+    sets = {name: asked_of(name, strangers) for name, strangers in others.items()}
     right = np.mean([k.right.mean() for asked in sets.values() for k in asked])
     print(f"{bundle.name} {bundle.space}: {background.text}, {len(background.words)} words")
     cost = cost_us(people[:200], background, people[:OWN_PHOTOS])
@@ -322,11 +368,20 @@ def main() -> None:
                 for size in SIZES
                 if size <= len(asked[0].wrong) * 1.3
             ]
-            print(f"| {name} ({len(asked)}) | {told} | " + " | ".join(cells) + " |", flush=True)
+            print(
+                f"| {name} ({len(asked) // args.draws}) | {told} | " + " | ".join(cells) + " |",
+                flush=True,
+            )
         best = [balance(asked, size) for size in SIZES if size <= len(asked[0].wrong) * 1.3]
         print(
             f"{name}: best balance with the answers known: " + ", ".join(f"{b:.0f}" for b in best)
         )
+    for size in SIZES:
+        every = [
+            kind for asked in sets.values() for kind in asked if size <= len(asked[0].wrong) * 1.3
+        ]
+        figures = " / ".join(f"{figure:.1f}" for figure in rates(every, size, "ours"))
+        print(f"every kind, {size} photos: {figures}; best balance {balance(every, size):.1f}")
     if not args.like:
         val = read(args.data / "flickr8k-val-000.tar", encoder, args.cache)
         said = [" ".join(fact["captions"]).lower() for fact in val.facts]

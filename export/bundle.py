@@ -26,7 +26,7 @@ from export.parity import (
 )
 from export.querybank import bank_texts
 from export.source import Source
-from export.tails import image_tail, text_tail
+from export.tails import image_tail, parts_tail, text_tail
 from export.targets import TARGETS
 from export.towers import Towers
 from models.data import expand, read_captions, read_photos
@@ -86,7 +86,7 @@ def export_bundle(source: Source, out: Path, wanted: Wanted, *, progress: Progre
             (folder / name).write_bytes(data)
         if (background := source.background) is not None:
             progress("how high strangers score")
-            source = replace(source, tails=measured_tails(towers, background))
+            source = replace(source, tails=measured_tails(towers, background, source.parts))
             write_background(folder / BACKGROUND, background)
         progress("golden vectors and manifest")
         write_golden(folder, towers, probes, [target.lowered for target in checked])
@@ -151,12 +151,16 @@ def calibration_photos(source: Source, wanted: Wanted) -> NDArray[np.uint8]:
     return photos[::step][:CALIBRATION_PHOTOS]
 
 
-def measured_tails(towers: Towers, background: Matrix) -> dict[str, Tail]:
-    """What search needs to tell whether a library has an answer, for words and for photos."""
-    return {
-        "text": text_tail(towers.texts(bank_texts()), background),
-        "image": image_tail(background),
-    }
+def measured_tails(
+    towers: Towers, background: Matrix, parts: Sequence[int] = ()
+) -> dict[str, Tail]:
+    """What search needs to tell whether a library has an answer, for words, for photos, and where
+    vectors have parts for words by these."""
+    texts = towers.texts(bank_texts())
+    found = {"text": text_tail(texts, background), "image": image_tail(background)}
+    if parts:
+        found["parts"] = parts_tail(texts, background, parts, found["text"].floor)
+    return found
 
 
 def measure(folder: Path, val: str) -> Metrics:

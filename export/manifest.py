@@ -55,6 +55,8 @@ def write_manifest(folder: Path, source: Source, targets: Sequence[Checked]) -> 
                 text: [round(value, 4) for value in pair] for text, pair in source.words.items()
             },
         }
+        if "parts" in source.tails:
+            manifest["background"]["parts"]["widths"] = list(source.parts)
     write_with_files(folder, manifest)
 
 

@@ -61,6 +61,7 @@ class Source:
     description: dict[str, Any]  # for people: title, training data, licences, how it was made
     tails: Mapping[str, Tail] = field(default_factory=dict)  # tails.py, of the background
     words: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # as checkpoints do
+    parts: tuple[int, ...] = ()  # widths of what its vectors are put together from
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Source:
@@ -91,6 +92,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Source:
         cutoff_z=recipe.cutoff_z,
         description=describe(checkpoint),
         words=checkpoint.words,
+        parts=(checkpoint.student.caption_dim, checkpoint.student.class_dim),
     )
 
 

@@ -10,28 +10,45 @@ find something than by the toss of a coin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from photosearch.bundle import Tail
-from photosearch.types import Matrix
+from photosearch.relevance import bounds
+from photosearch.types import Matrix, Vector
 
 FLOOR_SHARE: Final = 0.5  # of the median spread: what a query's own spread is steadied by
 SMALLEST: Final = 32  # photos of the smallest library that is measured
 DRAWS: Final = 4  # libraries of each size
 SAME_PHOTO: Final = 0.999  # cosine from which a photo is the query itself, or a copy
 SEED: Final = 0
+TINY: Final = 1e-9
 # Gumbel's distribution, which extremes follow: Euler's constant less -ln ln 2, in its scale, which
 # is the slope.
 MEAN_ABOVE_MEDIAN: Final = 0.5772 - 0.3665
+# Half way, by which as many are kept as are empty on labelled sets in libraries of 2,000 photos.
+PARTS_ABOVE_MEDIAN: Final = MEAN_ABOVE_MEDIAN / 2
 
 
 def text_tail(texts: Matrix, background: Matrix) -> Tail:
     """texts (Q, D) and background (N, D), unit rows."""
     found = _tail(texts @ background.T)
     return replace(found, start=round(found.start + MEAN_ABOVE_MEDIAN * found.slope, 4))
+
+
+def parts_tail(texts: Matrix, background: Matrix, widths: Sequence[int], floor: float) -> Tail:
+    """The same of what `relevance.Parts.told` makes of the whole and its parts, (Q, D) and (N, D).
+    `floor`: of the whole's `text_tail`."""
+    whole = _told(texts @ background.T, floor)
+    each = [
+        _told(texts[:, a:b] @ background[:, a:b].T, floor * np.linalg.norm(texts[:, a:b], axis=1))
+        for a, b in bounds(widths, texts.shape[1])
+    ]
+    found = _fit((whole + np.max(each, axis=0)) / 2, floor)
+    return replace(found, start=round(found.start + PARTS_ABOVE_MEDIAN * found.slope, 4))
 
 
 def image_tail(background: Matrix) -> Tail:
@@ -43,11 +60,20 @@ def image_tail(background: Matrix) -> Tail:
 
 def _tail(scores: Matrix) -> Tail:
     """scores (Q, N) of queries with background photos; NaN where there is none."""
+    floor = FLOOR_SHARE * float(np.median(np.nanstd(scores, axis=1)))
+    return _fit(_told(scores, floor), floor)
+
+
+def _told(scores: Matrix, floor: float | Vector) -> Matrix:
+    """In each query's own spreads."""
     level, spread = np.nanmean(scores, axis=1), np.nanstd(scores, axis=1)
-    floor = FLOOR_SHARE * float(np.median(spread))
-    told = (scores - level[:, None]) / (spread + floor)[:, None]
+    found: Matrix = (scores - level[:, None]) / np.maximum(spread + floor, TINY)[:, None]
+    return found
+
+
+def _fit(told: Matrix, floor: float) -> Tail:
     rng = np.random.default_rng(SEED)
-    photos = scores.shape[1]
+    photos = told.shape[1]
     sizes = [2**power for power in range(5, 20) if SMALLEST <= 2**power <= photos]
     if len(sizes) < 2:
         sizes = [max(1, photos // 2), photos]  # tests' backgrounds are small

@@ -54,6 +54,10 @@ class Tail:
     start: float
     slope: float
 
+    def height(self, photos: float) -> float:
+        """What the best of so many strangers reaches, in spreads."""
+        return self.start + self.slope * math.log(max(1.0, photos))
+
 
 # For bundles that were exported before there was a measurement: first-light's own.
 OLD_TEXT_TAIL: Final = Tail(floor=0.0488, start=0.4776, slope=0.2609)
@@ -74,6 +78,10 @@ class Background:
     # Queries of a word or two that many photos answer: mean and deviation of their cosines with
     # photos that do not.
     words: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    # Widths of the parts that its vectors are put together from, none where they are of one piece,
+    # and the tail of queries told by the whole and the strongest part.
+    parts: tuple[int, ...] = ()
+    by_parts: Tail = OLD_TEXT_TAIL
 
 
 @dataclass(frozen=True)
@@ -92,11 +100,12 @@ class Bundle:
     text: Mapping[str, Any]  # as written: what else the tokenizer needs to know
     golden: str | None
     background: str | None
-    tails: Mapping[str, Tail]  # "text" and "image", as far as the export measured them
+    tails: Mapping[str, Tail]  # "text", "image", "parts", as far as the export measured them
     files: tuple[BundleFile, ...]
     targets: Mapping[str, Mapping[str, Any]]  # as written: files, precision, parity, verified
     description: Mapping[str, Any]  # recipe, training data, metrics, licences: for people
     words: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # Background.words
+    parts: tuple[int, ...] = ()  # Background.parts
 
     @property
     def size_bytes(self) -> int:
@@ -168,6 +177,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 
 def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
     image, text = manifest["image"], manifest["text"]
+    background = manifest.get("background", {})
     files = tuple(
         BundleFile(_inside(directory, name), str(entry["sha256"]), int(entry["bytes"]))
         for name, entry in manifest["files"].items()
@@ -192,16 +202,16 @@ def _parse(directory: Path, manifest: dict[str, Any]) -> Bundle:
         vocabulary=str(text["vocabulary"]),
         text=dict(text),
         golden=manifest.get("golden"),
-        background=manifest.get("background", {}).get("file"),
+        background=background.get("file"),
         tails={
-            kind: _tail(manifest["background"][kind])
-            for kind in ("text", "image")
-            if kind in manifest.get("background", {})
+            kind: _tail(background[kind])
+            for kind in ("text", "image", "parts")
+            if kind in background
         },
-        words={
-            str(text): _pair(values)
-            for text, values in manifest.get("background", {}).get("words", {}).items()
-        },
+        words={str(text): _pair(values) for text, values in background.get("words", {}).items()},
+        parts=_widths(background["parts"]["widths"], int(manifest["dim"]))
+        if "parts" in background
+        else (),
         files=files,
         targets=targets,
         description=manifest.get("description", {}),
@@ -221,6 +231,13 @@ def _tail(values: Mapping[str, float]) -> Tail:
     if not (tail.floor >= 0 and tail.slope >= 0 and abs(tail.start) < math.inf):
         raise ValueError(f"background is told by {tail}, which no measurement gives")
     return tail
+
+
+def _widths(values: Sequence[int], dim: int) -> tuple[int, ...]:
+    widths = tuple(int(value) for value in values)
+    if not (widths and min(widths) > 0 and sum(widths) == dim):
+        raise ValueError(f"its vectors of {dim} numbers cannot be of parts as wide as {values}")
+    return widths
 
 
 def _pair(values: Sequence[float]) -> tuple[float, float]:
@@ -415,4 +432,6 @@ def load_background(bundle: Bundle) -> Background | None:
         text=bundle.tails.get("text", OLD_TEXT_TAIL),
         image=bundle.tails.get("image", OLD_IMAGE_TAIL),
         words=bundle.words,
+        parts=bundle.parts,
+        by_parts=bundle.tails.get("parts", OLD_TEXT_TAIL),
     )

@@ -20,7 +20,7 @@ from photosearch.library import LibraryReader
 from photosearch.query import UNKNOWN_EXAMPLE, Query
 from photosearch.ranking import Aim, Kept, Ranking, Scored, levels
 from photosearch.reasons import meant, reason, written_in_paths
-from photosearch.relevance import OWN_PHOTOS, cut, scale
+from photosearch.relevance import NEAREST, OWN_PHOTOS, cut, scale
 from photosearch.types import Hit, Ids, Matrix, Vector
 from photosearch.wording import without_bytes
 
@@ -205,8 +205,8 @@ class Search:
         if len(named):
             first, _ = self._ranked(replace(aim, allowed=named), wanted, show_all=show_all)
         ahead = frozenset(photo_id for photo_id, _ in first)
-        ranked, top = self._ranked(aim, wanted + len(ahead), show_all=show_all)
-        cutoff = self._cutoff_of(aim, top) if ranked else None
+        ranked, nearest = self._ranked(aim, wanted + len(ahead), show_all=show_all)
+        cutoff = self._cutoff_of(aim, nearest) if ranked else None
         kept = aim.known.whole
         ids = np.asarray([photo_id for photo_id, _ in ranked], np.int64)
         scores = np.asarray([score for _, score in ranked], np.float32)
@@ -225,7 +225,7 @@ class Search:
         ids, cosines = self._index.exact.scores_of(newest, aim.vector)
         if not len(ids):
             return NOTHING
-        cutoff = self._cutoff_of(aim, float(cosines.max()))
+        cutoff = self._cutoff_of(aim, _pairs(*best(ids, cosines, NEAREST)))
         ahead = frozenset(named.tolist()) | aim.known.whole
         newest = newest[np.isin(newest, ids)]
         scores = aim.scores(ids, cosines)[np.searchsorted(ids, newest)]
@@ -256,12 +256,14 @@ class Search:
             shown, ranked = self._one_of_each(shown), self._one_of_each(ranked)
         return Ranking(shown, None, len(ranked), named)
 
-    def _cutoff_of(self, aim: Aim, best: float) -> float | None:
-        """The cosine from which photos are relevant, where the best has this one."""
+    def _cutoff_of(self, aim: Aim, nearest: Sequence[Scored]) -> float | None:
+        """The cosine from which photos are relevant, where these are the nearest, best first."""
         if aim.scale is None:
             return None
         photos = len(self._index) if aim.allowed is None else len(aim.allowed)
-        return aim.scale.cut(photos).of(best)
+        best = nearest[0][1] if nearest else -1.0
+        ids = np.asarray([photo_id for photo_id, _ in nearest], np.int64)
+        return aim.scale.cutoff(photos, best, self._index.exact.rows_of(ids)[1])
 
     def _own_photos(self) -> Matrix:
         """Vectors spread over the library, taken anew when it has grown by an eighth or shrunk."""
@@ -277,22 +279,25 @@ class Search:
             return CLEAR_COSINE
         return cut(vector, self._background, photos=len(self._index)).shown
 
-    def _ranked(self, aim: Aim, wanted: int, *, show_all: bool) -> tuple[list[Scored], float]:
+    def _ranked(
+        self, aim: Aim, wanted: int, *, show_all: bool
+    ) -> tuple[list[Scored], list[Scored]]:
         """The best `wanted` photos that have a location now, one of each group, by both what
-        they show and what is written on them; and the best cosine of any that has one."""
-        ask = wanted + SPARE
+        they show and what is written on them; and with their cosines the NEAREST of any that have
+        one, the same for a short page as for a long one."""
+        ask = max(wanted, NEAREST) + SPARE
         while True:
             ids, cosines, every = self._candidates(aim, ask)
             first, scores = best(ids, aim.scores(ids, cosines), ask)
-            nearest, heights = (first, scores) if aim.plain else best(ids, cosines, ask)
-            both = np.union1d(first, nearest).tolist()
+            near, heights = (first, scores) if aim.plain else best(ids, cosines, ask)
+            both = np.union1d(first, near).tolist()
             here = self._reader.findable(both, hidden=aim.hidden) - {aim.skip}
-            top = next((c for i, c in _pairs(nearest, heights) if i in here), -1.0)
+            nearest = [scored for scored in _pairs(near, heights) if scored[0] in here][:NEAREST]
             found = [scored for scored in _pairs(first, scores) if scored[0] in here]
             if not show_all:
                 found = self._one_of_each(found)
             if len(found) >= wanted or every:
-                return found[:wanted], top
+                return found[:wanted], nearest
             ask *= 2
 
     def _candidates(self, aim: Aim, ask: int) -> tuple[Ids, Vector, bool]:

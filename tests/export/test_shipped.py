@@ -13,7 +13,7 @@ from models.evaluate import evaluate_captions, evaluate_labels
 from photosearch.bundle import Bundle, load_background, open_bundle, verify_files
 from photosearch.encoder import Encoder, open_encoder
 from photosearch.preprocess import load, normalise
-from photosearch.relevance import scale
+from photosearch.relevance import NEAREST, scale
 from photosearch.verify import verify_bundle
 
 MAX_BYTES = 40 << 20
@@ -131,8 +131,9 @@ def test_everyday_words_find_photos_among_photos_like_those_of_the_background(
     assert background is not None
     vector = encoder.texts([query])[0]
     scores = vectors @ vector
-    found = scale(vector, background, library=vectors, text=query).cut(len(vectors))
-    shown = scores >= found.of(float(scores.max()))
+    found = scale(vector, background, library=vectors, text=query)
+    nearest = vectors[np.argsort(-scores)[:NEAREST]]
+    shown = scores >= found.cutoff(len(vectors), float(scores.max()), nearest)
     right = np.asarray([bool(re.search(rf"\b({said})\b", caption)) for caption in captions])
     assert shown.any()
     assert right[shown].mean() > 1.5 * right.mean() or right[shown].mean() > 0.9

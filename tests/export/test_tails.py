@@ -7,9 +7,9 @@ import pytest
 
 from export import tails
 from export.querybank import bank_texts
-from export.tails import image_tail, text_tail
+from export.tails import image_tail, parts_tail, text_tail
 from photosearch.bundle import Background
-from photosearch.relevance import cut
+from photosearch.relevance import NEAREST, cut, scale
 from photosearch.types import Matrix
 
 
@@ -32,6 +32,22 @@ def test_most_absent_queries_stay_below_the_height_at_every_size() -> None:
         # Normal scores have lighter tails than photos: what is read off beyond the largest
         # size measured asks for too much rather than for too little.
         assert 0.45 <= share <= (0.7 if count < 1024 else 0.95), count  # 0.57 is meant
+
+
+def test_most_absent_queries_stay_below_the_height_of_their_parts_too() -> None:
+    background, texts, widths = unit_rows(1024, 0), unit_rows(600, 1), (40, 24)
+    tail = text_tail(texts, background)
+    by_parts = parts_tail(texts, background, widths, tail.floor)
+    known = Background(background, tail, parts=widths, by_parts=by_parts)
+    photos, queries = unit_rows(8000, 2), unit_rows(400, 3)
+    for count in (120, 500):
+        empty = 0
+        for query in queries:
+            scores = photos[:count] @ query
+            nearest = photos[np.argsort(-scores)[:NEAREST]]
+            best = float(scores.max())
+            empty += scale(query, known).cutoff(count, best, nearest) > best
+        assert 0.42 <= empty / len(queries) <= 0.67, count  # 0.54 is meant
 
 
 def test_a_photo_is_not_its_own_neighbour() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from photosearch.bundle import (
     FORMAT,
+    Tail,
     find_bundles,
     load_background,
     open_bundle,
@@ -54,6 +55,7 @@ def made(tmp_path: Path) -> Path:
             "file": "background.npy",
             "text": {"floor": 0.05, "start": 0.5, "slope": 0.25},
             "words": {"people": [-0.04, 0.06]},
+            "parts": {"floor": 0.05, "start": 0.6, "slope": 0.2, "widths": [3, 1]},
         },
         "targets": {"onnx": {"image": "image.onnx", "text": "text.onnx"}},
         "description": {},
@@ -75,6 +77,8 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
     background = load_background(bundle)
     assert background is not None
     assert background.words == {"people": (-0.04, 0.06)}
+    assert background.parts == (3, 1)
+    assert background.by_parts == Tail(0.05, 0.6, 0.2)
     np.testing.assert_allclose(background.vectors, np.eye(4), atol=1e-6)
 
 
@@ -96,6 +100,10 @@ def test_a_sound_bundle_opens_and_verifies(made: Path) -> None:
         (lambda m: m["background"]["words"].update(dog=[0.1]), "wrong value"),
         (lambda m: m["background"]["words"].update(dog=[0.1, -0.1]), "wrong value"),
         (lambda m: m["background"].update(words=["dog"]), "wrong value"),
+        (lambda m: m["background"]["parts"].update(widths=[3, 2]), "wrong value"),
+        (lambda m: m["background"]["parts"].update(widths=[4, 0]), "wrong value"),
+        (lambda m: m["background"]["parts"].update(widths=[]), "wrong value"),
+        (lambda m: m["background"]["parts"].pop("widths"), "lacks a field"),
     ],
 )
 def test_a_manifest_that_cannot_be_trusted_is_refused(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from photosearch.bundle import Background, Tail
-from photosearch.relevance import cut, scale
+from photosearch.relevance import bounds, cut, products, scale
 from photosearch.types import Matrix, Vector
 
 
@@ -133,3 +133,88 @@ def test_what_a_third_of_all_photos_show_is_found_in_a_library_like_them() -> No
     shown = scores >= found.of(float(scores.max()))
     assert shown[:350].sum() > 330
     assert not shown[350:].any()
+
+
+PARTS = Background(ROWS, TAIL, parts=(48, 16), by_parts=Tail(TAIL.floor, 0.9, 0.4))
+
+
+def test_the_parts_of_a_query_add_up_to_its_cosines() -> None:
+    told = products(ROWS, QUERIES[0], (48, 16))
+    assert told.shape == (2, len(ROWS))
+    np.testing.assert_allclose(told.sum(axis=0), ROWS @ QUERIES[0], atol=1e-6)
+    np.testing.assert_allclose(told[0], ROWS[:, :48] @ QUERIES[0][:48], atol=1e-6)
+    assert bounds((), 64) == [(0, 64)]
+    assert bounds((48, 16), 64) == [(0, 48), (48, 64)]
+
+
+def test_an_answer_is_told_by_the_whole_and_the_surest_part() -> None:
+    """By the formula, worked out another way."""
+    query, photos = QUERIES[6], unit(ROWS[:5] + 0.3 * QUERIES[6])
+    found = scale(query, PARTS)
+    assert found.parts is not None
+    each = []
+    for a, b in ((0, 48), (48, 64)):
+        noise = ROWS[:, a:b] @ query[a:b]
+        floor = TAIL.floor * np.linalg.norm(query[a:b])
+        each.append((photos[:, a:b] @ query[a:b] - noise.mean()) / (noise.std() + floor))
+    noise = ROWS @ query
+    whole = (photos @ query - noise.mean()) / (noise.std() + TAIL.floor)
+    wanted = (whole + np.maximum(*each)) / 2
+    told = found.parts.told(found.parts.products(photos), found)
+    np.testing.assert_allclose(told, wanted, rtol=1e-4)
+    best = float((photos @ query).max())
+    there = math.exp((wanted.max() - 0.9) / 0.4)  # photos among which it is just an answer
+    assert found.cutoff(int(there) - 1, best, photos) <= best
+    assert found.cutoff(int(there) + 2, best, photos) > best
+
+
+def test_what_one_part_is_sure_of_is_there_and_what_both_rate_a_little_is_not() -> None:
+    """Two photos of one cosine: the sum cannot tell them apart."""
+    query = unit(np.ones((1, 64), np.float32))[0]
+    sure, vague = np.zeros((2, 64), np.float32)
+    sure[48:] = 1  # all it has in common with the query lies in the small part
+    vague[:] = sure.sum() / 64
+    spare = np.tile([1, -1], 24).astype(np.float32)  # at right angles to the query
+    sure, vague = 0.5 * sure, 0.5 * vague
+    vague[:48] += spare * math.sqrt((sure @ sure - vague @ vague) / 48)
+    assert sure @ query == pytest.approx(vague @ query)
+    found, best = scale(query, PARTS), float(sure @ query)
+    assert found.parts is not None
+    told = found.parts.told(found.parts.products(np.stack([sure, vague])), found)
+    assert told[0] > told[1] + 0.5
+    photos = int(math.exp((told.mean() - 0.9) / 0.4))
+    assert found.cutoff(photos, best, sure[None]) <= best
+    assert found.cutoff(photos, best, vague[None]) > best
+
+
+def test_without_parts_the_cut_off_is_the_plain_one() -> None:
+    query, photos = QUERIES[7], ROWS[:4]
+    plain = scale(query, Background(ROWS, TAIL))
+    best = float((photos @ query).max())
+    assert plain.parts is None
+    assert plain.cutoff(10, best, photos) == plain.cut(10).of(best)
+    for image in (False, True):  # a photo that asks has no parts to tell by
+        found = scale(query, PARTS, image=image)
+        assert (found.parts is None) == image
+    # Where nothing is near, nothing is there, and nothing is shown.
+    assert scale(query, PARTS).cutoff(10, -1.0, ROWS[:0]) > -1.0
+
+
+def test_a_known_word_is_told_by_its_own_scale_alone() -> None:
+    known = Background(ROWS, TAIL, words={"a dog": (-0.3, 0.01)}, parts=(48, 16))
+    assert scale(QUERIES[4], known, text="a dog").parts is None
+    assert scale(QUERIES[4], known, text="a cat").parts is not None
+
+
+def test_the_best_photo_is_shown_where_there_is_an_answer() -> None:
+    """Though the whole by itself would have cut below it, or above it."""
+    for query in QUERIES[:40]:
+        found = scale(query, PARTS)
+        near = unit(ROWS[:8] + 0.4 * query)
+        cosines = near @ query
+        cutoff = np.float32(found.cutoff(3, float(cosines.max()), near))
+        assert (cosines >= cutoff).any()
+        far = blind(ROWS[:8], query)
+        cosines = far @ query
+        cutoff = np.float32(found.cutoff(10**6, float(cosines.max()), far))
+        assert not (cosines >= cutoff).any()

@@ -183,6 +183,24 @@ def test_words_and_photos_are_cut_by_their_own_measure_and_by_how_many_may_answe
     )
 
 
+def test_parts_of_a_query_tell_the_same_for_a_short_page_a_long_one_and_by_date(
+    album: Bench,
+) -> None:
+    rows = unit(np.random.default_rng(0).standard_normal((500, 16)).astype(np.float32))
+    told = set()
+    for start in (-9.0, 9.0):  # always an answer, and never
+        tail = Tail(0.1, start, 0.1)
+        background = Background(rows, Tail(0.1, 0.2, 0.1), parts=(10, 6), by_parts=tail)
+        search = search_of(album, background)
+        pages = [search.run(Query("a dog"), k=k) for k in (1, 3, 30)]
+        pages.append(search.run(parse("a dog sort:date", now=NOW), k=30))
+        assert len({round(page.cutoff or 0.0, 5) for page in pages}) == 1
+        assert [bool(page.hits) for page in pages] == [start < 0] * 4
+        assert all(hit.score >= (page.cutoff or 0.0) - 1e-6 for page in pages for hit in page.hits)
+        told.add(pages[0].cutoff)
+    assert len(told) == 2
+
+
 def test_more_like_a_photo_leaves_that_photo_out(filled: Bench) -> None:
     (first, *_) = filled.library.index.exact.ids().tolist()
     found = search_of(filled).run(Query("", like_photo_id=first), k=30)
