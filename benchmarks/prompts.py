@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from photosearch.bundle import Background, load_background, require_bundle, shipped_bundles
 from photosearch.encoder import Encoder, open_encoder
 from photosearch.preprocess import load, normalise
-from photosearch.relevance import cut
+from photosearch.relevance import NEAREST, scale
 from photosearch.search import turned_away
 from photosearch.types import Matrix
 
@@ -167,7 +167,10 @@ def negatives(
         order = np.argsort(-scores, kind="stable")
         first = order[:10]
         best = float(scores.max())
-        end = -1.0 if background is None else cut(aim, background, photos=len(scores)).of(best)
+        end = -1.0
+        if background is not None:
+            nearest = photos.vectors[order[:NEAREST]]
+            end = scale(aim, background).cutoff(len(scores), best, nearest)
         relevant = scores >= end
         rows.append(
             [

@@ -40,8 +40,9 @@ from photosearch.bundle import Bundle, load_background, require_bundle, shipped_
 from photosearch.encoder import open_encoder
 from photosearch.library.reader import open_library_reader
 from photosearch.query import parse
-from photosearch.relevance import cut
+from photosearch.relevance import NEAREST, OWN_PHOTOS, scale
 from photosearch.search import SPARE, Search
+from photosearch.types import Matrix, Vector
 
 PAGE: Final = 60
 WORDS: Final = ("red", "old", "small", "two", "wet", "white", "big", "funny", "dark", "young")
@@ -64,6 +65,7 @@ def measure(home: Path, bundle: Bundle, count: int) -> dict[str, Any]:
         index.learn_cells()
     search = Search(encoder, index, reader, background)
     rows = index.exact.snapshot()[1]
+    own = index.sample(OWN_PHOTOS)
     now = datetime.datetime.now(datetime.UTC).astimezone()
     search.run(parse("warm up", now=now), k=PAGE)
     spent: dict[str, list[float]] = {}
@@ -80,7 +82,13 @@ def measure(home: Path, bundle: Bundle, count: int) -> dict[str, Any]:
         vector = timed("encode", lambda q=query: encoder.texts([q.text])[0])  # type: ignore[misc]
         timed("written", lambda q=query: reader.mentions(q.words))  # type: ignore[misc]
         ids = timed("index", lambda v=vector: index.search(v, PAGE + 1 + SPARE)[0].tolist())  # type: ignore[misc]
-        timed("cut", lambda v=vector: cut(v, background, photos=len(index)))  # type: ignore[misc]
+        nearest = index.exact.rows_of(np.asarray(ids[:NEAREST]))[1]
+
+        def decide(vector: Vector = vector, nearest: Matrix = nearest) -> float:
+            found = scale(vector, background, library=own)
+            return found.cutoff(len(index), float(nearest[0] @ vector), nearest)
+
+        timed("cut", decide)
 
         def describe(ids: list[int] = ids) -> None:
             reader.places(ids)

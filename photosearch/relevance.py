@@ -13,11 +13,13 @@ together tell whether the query has an answer; from where on others are shown, t
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photosearch.bundle import Background, Tail
 from photosearch.types import Matrix, Vector
@@ -190,14 +192,22 @@ def scale_of(strangers: Vector, tail: Tail, *, own: Vector | None = None) -> Sca
     The library's count only where they lower the heights: what it holds much of is what it is
     asked for, and a third of all photos would pass for the noise that they must rise above.
     """
-    alone = _spread(strangers, tail)
+    alone = _moments(strangers)
     if own is None or not len(own):
-        return alone
-    return lowest(alone, _spread(np.concatenate([strangers, own]), tail))
+        return _spread(alone, tail)
+    return lowest(_spread(alone, tail), _spread(alone + _moments(own), tail))
 
 
-def _spread(scores: Vector, tail: Tail) -> Scale:
-    return Scale(float(scores.mean()), float(scores.std()) + tail.floor, tail)
+def _moments(scores: Vector) -> NDArray[np.float64]:
+    """Their number, their sum, and that of their squares: those of two crowds add up."""
+    exact = scores.astype(np.float64)
+    return np.array([len(exact), exact.sum(), exact @ exact])
+
+
+def _spread(moments: NDArray[np.float64], tail: Tail) -> Scale:
+    count, total, squares = moments.tolist()
+    level = total / count
+    return Scale(level, math.sqrt(max(0.0, squares / count - level * level)) + tail.floor, tail)
 
 
 def cut(vector: Vector, background: Background, *, photos: int, image: bool = False) -> Cut:
