@@ -10,6 +10,7 @@ find something than by the toss of a coin.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -21,6 +22,10 @@ from photosearch.relevance import bounds
 from photosearch.types import Matrix, Vector
 
 FLOOR_SHARE: Final = 0.5  # of the median spread: what a query's own spread is steadied by
+# Of photos: their spreads say less of how far from them what is alike lies. Both by labelled sets.
+IMAGE_FLOOR_SHARE: Final = 2.0
+# Who points at a photo asks for what is like it: the heights are those of so many times fewer.
+IMAGE_FEWER: Final = 4
 SMALLEST: Final = 32  # photos of the smallest library that is measured
 DRAWS: Final = 4  # libraries of each size
 SAME_PHOTO: Final = 0.999  # cosine from which a photo is the query itself, or a copy
@@ -35,7 +40,7 @@ PARTS_ABOVE_MEDIAN: Final = MEAN_ABOVE_MEDIAN / 2
 
 def text_tail(texts: Matrix, background: Matrix) -> Tail:
     """texts (Q, D) and background (N, D), unit rows."""
-    found = _tail(texts @ background.T)
+    found = _tail(texts @ background.T, FLOOR_SHARE)
     return replace(found, start=round(found.start + MEAN_ABOVE_MEDIAN * found.slope, 4))
 
 
@@ -55,12 +60,13 @@ def image_tail(background: Matrix) -> Tail:
     """Each background photo as a query for the others."""
     scores = background @ background.T
     scores[scores > SAME_PHOTO] = np.nan
-    return _tail(scores)
+    found = _tail(scores, IMAGE_FLOOR_SHARE)
+    return replace(found, start=round(found.start - found.slope * math.log(IMAGE_FEWER), 4))
 
 
-def _tail(scores: Matrix) -> Tail:
+def _tail(scores: Matrix, floor_share: float) -> Tail:
     """scores (Q, N) of queries with background photos; NaN where there is none."""
-    floor = FLOOR_SHARE * float(np.median(np.nanstd(scores, axis=1)))
+    floor = floor_share * float(np.median(np.nanstd(scores, axis=1)))
     return _fit(_told(scores, floor), floor)
 
 
