@@ -30,7 +30,7 @@ from export.parity import (  # noqa: E402
 from export.quantize import quantise  # noqa: E402
 from export.querybank import bank_texts  # noqa: E402
 from export.source import from_checkpoint, space_of  # noqa: E402
-from export.tails import image_tail, text_tail  # noqa: E402
+from export.tails import image_tail, parts_tail, text_tail  # noqa: E402
 from export.towers import Lowered  # noqa: E402
 from models.checkpoint import Checkpoint, EagerEncoder, build  # noqa: E402
 from models.recipes import Recipe  # noqa: E402
@@ -58,13 +58,18 @@ def test_the_bundle_opens_and_verifies(bundle: Path, checkpoint: Checkpoint) -> 
     assert checkpoint.background is not None
     cosines = (background.vectors * checkpoint.background.numpy()).sum(axis=1)
     assert cosines.min() > 0.999
-    assert opened.tails == {"text": background.text, "image": background.image}
+    assert opened.tails == {
+        "text": background.text, "image": background.image, "parts": background.by_parts,
+    }  # fmt: skip
+    assert background.parts == (checkpoint.student.caption_dim, checkpoint.student.class_dim)
     vectors = checkpoint.background.numpy()
     assert background.image == image_tail(vectors)
     texts = EagerEncoder(checkpoint).texts(bank_texts())
     measured = text_tail(texts, vectors)
-    for found, wanted in zip(astuple(background.text), astuple(measured), strict=True):
-        assert found == pytest.approx(wanted, abs=2e-3)  # batches of texts round otherwise
+    by_parts = parts_tail(texts, vectors, background.parts, measured.floor)
+    for ours, eager in ((background.text, measured), (background.by_parts, by_parts)):
+        for found, wanted in zip(astuple(ours), astuple(eager), strict=True):
+            assert found == pytest.approx(wanted, abs=2e-3)  # batches of texts round otherwise
 
 
 def test_the_shipped_files_embed_as_eager_pytorch_does(

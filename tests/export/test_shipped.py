@@ -61,8 +61,8 @@ def test_its_background_is_varied(bundle: Bundle) -> None:
     assert background is not None
     assert background.vectors.shape == (1024, bundle.dim)
     assert len(np.unique(background.vectors.round(3), axis=0)) > 1000
-    for tail in (background.text, background.image):
-        assert 0 < tail.floor < 0.2
+    for tail, most in ((background.text, 0.1), (background.by_parts, 0.1), (background.image, 0.4)):
+        assert 0 < tail.floor < most
         assert 0 < tail.slope < 1
 
 
