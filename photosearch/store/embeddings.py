@@ -281,7 +281,7 @@ def of_photo(db: Connection, photo_id: int, space_id: int) -> Vector | None:
 def parts(db: Connection, space_id: int, dim: int) -> Iterator[tuple[Ids, Matrix]]:
     """Photo ids and unit rows of every sound record of a space, slabs at a time: (n,), (n, D).
 
-    The rows are views, good until the next ones. Those of photos that have no location
+    Ids and rows are views, good until the next ones. Those of photos that have no location
     any more are left out, and so is a record whose words do not add up or that belongs to
     another space: it is damage, named by `doctor`, and dropped by the next writer, so that
     its photo is read again. A thread reads and adds up the next ones while the caller puts
@@ -335,10 +335,13 @@ def _read(rows: Iterator[tuple[bytes]], size: int, buffer: NDArray[np.uint8]) ->
 
 def load(db: Connection, space_id: int, dim: int) -> tuple[Ids, Matrix]:
     """Photo ids (N,) and unit rows (N, D) of every located photo, in id order."""
-    found = [(ids, np.array(rows, np.float32)) for ids, rows in parts(db, space_id, dim)]
+    found = [
+        (np.array(ids, np.int64), np.array(rows, np.float32))  # the views go on to others
+        for ids, rows in parts(db, space_id, dim)
+    ]
     if not found:
         return np.empty(0, np.int64), np.empty((0, dim), np.float32)
-    ids = np.concatenate([part[0] for part in found]).astype(np.int64)
+    ids = np.concatenate([part[0] for part in found])
     order = np.argsort(ids)
     return ids[order], np.concatenate([part[1] for part in found])[order]
 

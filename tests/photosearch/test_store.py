@@ -427,6 +427,18 @@ def test_a_graph_comes_back_whole_or_not_at_all(
     assert db.execute("SELECT count(*) FROM graphs").fetchone() == (1,)
 
 
+def test_every_vector_comes_back_though_slabs_are_read_a_few_at_a_time(
+    db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that one batch lay in holds the one after the next: ids that were not copied
+    were those of other photos."""
+    monkeypatch.setattr(embeddings, "SLABS_AT_ONCE", 1)
+    space_id, ids, rows = stored(db, 250)
+    found, back = embeddings.load(db, space_id, 4)
+    assert found.tolist() == ids
+    np.testing.assert_array_equal(back, rows)
+
+
 def test_graphs_of_older_programs_are_kept_where_they_add_up(file: Path) -> None:
     db = open_writer(file)
     with connection.without_foreign_keys(db), transaction(db):
