@@ -150,7 +150,7 @@ MUTANTS = (  # one a line, whatever its length
     ("index/neighbours.py", "near = graph.candidates(query, OVERSAMPLE * k)\n    if near is None:\n        return None",
      "near = graph.candidates(query, OVERSAMPLE * k)\n    if near is None:\n        near = np.empty(0, np.int64)", GRAPHS),
     ("index/hnsw.py", "within reach\n            return None", "within reach\n            return np.empty(0, np.int64)", GRAPHS),
-    ("index/neighbours.py", "return np.concatenate([near, np.fromiter(tail, np.int64, len(tail))])", "return near", MACHINE),
+    ("index/neighbours.py", "return np.concatenate([near, np.fromiter(tail, np.int64, len(tail))])", "return near", INDEX),
     ("index/hnsw.py", "self._graph.mark_deleted(photo_id)", "pass", INDEX),
     ("decode.py", "    _cap_memory(memory_bytes)\n", "", DECODE),
     ("decode.py", "if before.st_size > MAX_FILE_BYTES:", "if False:", DECODE),
