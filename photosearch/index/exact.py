@@ -53,7 +53,8 @@ class ExactIndex:
         self._signs = Signs(self.dim, 0)
         self._count = self._end = len(ids)
         self._ids = np.array(ids, dtype=np.int64)
-        self._rows = np.array(vectors, dtype=np.float32, order="C")  # ours to change
+        self._make_room(len(vectors))
+        self._rows[:] = vectors  # a copy, ours to change
         self._row_at = _table(self._ids, np.arange(self._count))
 
     @classmethod
@@ -79,7 +80,7 @@ class ExactIndex:
         # first cells, would have all the rows copied.
         most += count // SPARE
         index._ids = np.full(most, NOBODY, np.int64)
-        index._rows = np.zeros((most, dim), np.float32)
+        index._make_room(most)
         index._end = int(index._starts[-1])
         return index
 
@@ -204,11 +205,11 @@ class ExactIndex:
         """The k best of those of these photos that are here: one pass over their rows."""
         wanted = in_order(photo_ids)
         with self.lock:
-            wanted, rows = self.rows_at(wanted)
-            if len(rows) > FEW:
-                return best(wanted, self.dot(rows, query), k, ascending=True)
+            wanted, places = self._places(wanted)
+            if len(places) > FEW:
+                return best(wanted, self.dot(places - 1, query), k, ascending=True)
             # Of a hundred rows the numbers take as long as each call that is spared here.
-            scores: Vector = self._rows.take(rows, axis=0).dot(query)
+            scores: Vector = self._shifted.take(places, axis=0).dot(query)
         order = (-scores).argsort(kind="stable")[: max(0, k)]
         return wanted[order], scores[order]
 
@@ -244,6 +245,12 @@ class ExactIndex:
 
     def rows_at(self, photo_ids: Ids) -> tuple[Ids, NDArray[np.int32]]:
         """Those of these ids, given in order, that are here, and their row numbers."""
+        photo_ids, rows = self._places(photo_ids)
+        rows -= 1
+        return photo_ids, rows
+
+    def _places(self, photo_ids: Ids) -> tuple[Ids, NDArray[np.int32]]:
+        """The same, but one more than the row numbers."""
         table = self._row_at
         # item(): a number of numpy's own takes three times as long to compare.
         if len(photo_ids) and not 0 <= photo_ids.item(0) <= photo_ids.item(-1) < len(table):
@@ -252,7 +259,6 @@ class ExactIndex:
         rows = table.take(photo_ids)
         if np.count_nonzero(rows) < len(rows):  # a tenth of what `rows.all()` takes for a few
             photo_ids, rows = photo_ids[rows > 0], rows[rows > 0]
-        rows -= 1
         return photo_ids, rows
 
     def marked(self, photo_ids: Ids) -> NDArray[np.bool_]:
@@ -433,10 +439,17 @@ class ExactIndex:
     def _grow(self, wanted: int) -> None:
         capacity = max(FIRST_CAPACITY, wanted + wanted // SPARE)
         ids = np.full(capacity, NOBODY, np.int64)
-        rows = np.zeros((capacity, self.dim), np.float32)
         ids[: self._end] = self._ids[: self._end]
-        rows[: self._end] = self._rows[: self._end]
-        self._ids, self._rows = ids, rows
+        before = self._rows[: self._end]
+        self._make_room(capacity)
+        self._rows[: self._end] = before
+        self._ids = ids
+
+    def _make_room(self, count: int) -> None:
+        """Empty rows. One more lies before the first, so that the numbers of `_row_at`, which are
+        one more than rows', serve as they are: of a hundred rows each call counts."""
+        self._shifted = np.zeros((count + 1, self.dim), np.float32)
+        self._rows = self._shifted[1:]
 
 
 def one_pass(rows: Matrix, query: Vector) -> Vector:
